@@ -7,7 +7,7 @@ import type { RequestOptions } from '../src/bus/bus.js';
 import { bigBrother } from '../src/protocols/big-brother.js';
 import { conditionReports } from '../src/protocols/conditions.js';
 import { slaveControl, status } from '../src/protocols/control.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, rethrowUnexpected } from '../src/errors.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
@@ -108,7 +108,7 @@ export class BigBrother extends Actor {
         SHUTDOWN_ASK_OPTIONS,
       );
     } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
     }
   }
 
@@ -189,7 +189,7 @@ class LastKnownValue<T> {
       const value = await this.#fetch();
       this.#last = { value, receivedAtMs: this.#clock.monotonicMs() };
     } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
       if (this.#last && this.#clock.monotonicMs() - this.#last.receivedAtMs > LAST_VALUE_TTL_MS)
         this.#last = undefined;
     }

@@ -5,7 +5,7 @@ import { Batcher } from '../src/concurrency/batcher.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import type { Database } from '../src/database/pool.js';
 import * as queue from '../src/database/queue.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, rethrowUnexpected } from '../src/errors.js';
 import { fillSlice } from '../src/database/targets.js';
 import { builds, pending, type GrantReply } from '../src/protocols/builds.js';
 import { PRIORITY } from '../src/model/release.js';
@@ -251,7 +251,7 @@ export class TheArchitect extends Actor {
           results.set(keyOf(granted), granted);
       } catch (error) {
         // The fence of a replaced Slave Driver; the other grants stand.
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
         for (const request of sameFence) results.set(keyOf(request), error);
       }
     }

@@ -1,6 +1,6 @@
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, hasCode, rethrowUnexpected } from '../src/errors.js';
 import { slaveControl } from '../src/protocols/control.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { SearchRow } from '../src/model/project.js';
@@ -23,7 +23,7 @@ const DISK_PROBE_INTERVAL_S = 2;
 
 /** Returns null if nobody answered; rethrows bugs of our own. */
 function nullIfUnavailable(error: unknown): null {
-  if (!(error instanceof PiwError)) throw error;
+  rethrowUnexpected(error);
   return null;
 }
 
@@ -193,7 +193,7 @@ export class TheScribe extends Actor {
       const build = await this.#database.request('GETBUILD', { build_id: buildId });
       await this.#site.writeLog({ ...build, build_id: buildId });
     } catch (error) {
-      if (!(error instanceof PiwError) || error.code !== 'PIW_REFUSED') throw error;
+      if (!hasCode(error, 'PIW_REFUSED')) throw error;
       // The build was deleted, and its log with it.
       this.#site.removeLog(buildId);
     }

@@ -51,7 +51,11 @@ export const ERRORS = {
       'Stop the other farm, or give this one a database of its own, and a prefix or NATS servers of its own.',
   },
   PIW_PORT_IN_USE: { exit: 4, advice: 'Choose another port with --port, or 0 for any free one.' },
-  PIW_UNREACHABLE: { exit: 5, advice: 'Check the address and that the server is running.' },
+  PIW_UNREACHABLE: {
+    exit: 5,
+    advice:
+      'Check the address, the credentials, and that the server is running; piw slaves list shows which slaves may connect.',
+  },
   PIW_TIMEOUT: { exit: 5, advice: 'The farm did not answer in time; is it running?' },
   PIW_NO_RESPONDERS: { exit: 5, advice: 'No process serves this request; is the farm running?' },
   PIW_DISCONNECTED: { exit: 5, advice: 'Check that nats-server is running, and try again.' },
@@ -112,7 +116,7 @@ export const ERRORS = {
   PIW_REFUSED: { exit: 1, advice: 'The message says why.' },
   PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or pass --yes.' },
   PIW_NOT_BUILT: { exit: 1, advice: 'The line for each package says why.' },
-  PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to continue where it stopped.' },
+  PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to complete it.' },
   PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },
   PIW_INTERNAL: { exit: 70, advice: 'This is a bug in piw; --stack prints where it occurred.' },
 } as const satisfies Record<string, ErrorDefinition>;
@@ -138,10 +142,31 @@ export class PiwError extends Error {
     return ERRORS[this.code].advice;
   }
 
+  /** The line that a command prints when it ends with this error. */
+  get line(): string {
+    return `piw: ${this.message}. ${this.advice}`;
+  }
+
+  /** Returns the error that a command has ended with, by the line that it printed; undefined if that is another line. */
+  static fromLine(line: string): PiwError | undefined {
+    const codes = Object.keys(ERRORS) as ErrorCode[];
+    const code = codes.find((key) => line.startsWith('piw: ') && line.endsWith(`. ${ERRORS[key].advice}`));
+    return code && new PiwError(code, line.slice('piw: '.length, -`. ${ERRORS[code].advice}`.length));
+  }
+
   /** Returns the error for an ERROR answer; an unknown code, of another version, becomes PIW_REFUSED. */
   static fromAnswer(code: string, text: string): PiwError {
     return new PiwError(code in ERRORS ? (code as ErrorCode) : 'PIW_REFUSED', text);
   }
+}
+
+/** Returns whether an error is a PiwError with one of these codes. */
+export const hasCode = (error: unknown, ...codes: readonly ErrorCode[]): error is PiwError =>
+  error instanceof PiwError && codes.includes(error.code);
+
+/** Throws an error again unless it is an expected one: a PiwError. */
+export function rethrowUnexpected(error: unknown): asserts error is PiwError {
+  if (!(error instanceof PiwError)) throw error;
 }
 
 /** The codes for errors of a local disk, which the sender of a file can do nothing about. */

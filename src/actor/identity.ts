@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bus } from '../bus/bus.js';
-import { PiwError } from '../errors.js';
+import { PiwError, rethrowUnexpected } from '../errors.js';
 import { farmIdentity } from '../protocols/farm.js';
 import type { Body } from '../protocols/protocol.js';
 import { PROTOCOL_VERSION, VERSION } from '../version.js';
@@ -59,7 +59,7 @@ export async function discoverFarm(bus: Bus): Promise<FarmIdentity | undefined> 
       `${answer.reason} (piw ${VERSION}, protocol ${String(PROTOCOL_VERSION)})`,
     );
   } catch (error) {
-    if (!(error instanceof PiwError)) throw error;
+    rethrowUnexpected(error);
     // The farm is of a version with other messages; the error's text names it.
     if (error.code === 'PIW_MESSAGE_INVALID') throw new PiwError('PIW_PROTOCOL_VERSION', error.message);
     if (['PIW_NO_RESPONDERS', 'PIW_TIMEOUT'].includes(error.code)) return undefined;

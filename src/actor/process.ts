@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PiwError } from '../errors.js';
+import { PiwError, hasCode } from '../errors.js';
 import type { Log } from '../log.js';
 import { onParentGone } from './parent.js';
 import { runActor, type ActorSpec, type ActorRunOptions } from './run.js';
@@ -59,7 +59,7 @@ export async function runProcess<S>(
     });
     return 0;
   } catch (error) {
-    if (error instanceof PiwError && error.code === 'PIW_NOT_LEADER') {
+    if (hasCode(error, 'PIW_NOT_LEADER')) {
       options.log.warning('ending', {}, error);
       return LEASE_LOST_EXIT_CODE;
     }

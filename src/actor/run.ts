@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Bus, type BusOptions } from '../bus/bus.js';
 import { Lease } from '../bus/lease.js';
-import { PiwError } from '../errors.js';
+import { PiwError, hasCode, rethrowUnexpected } from '../errors.js';
 import type { Log } from '../log.js';
 import { redactAddress } from '../bus/address.js';
 import { actorPing, orders, status } from '../protocols/control.js';
@@ -84,7 +84,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     },
   }).catch((error: unknown) => {
     // The actor was told to stop before it was connected.
-    if (error instanceof PiwError && error.code === 'PIW_INTERRUPTED') return undefined;
+    if (hasCode(error, 'PIW_INTERRUPTED')) return undefined;
     throw error;
   });
   if (!bus) return;
@@ -158,7 +158,7 @@ async function refuseOtherVersion(bus: Bus): Promise<void> {
     await discoverFarm(bus);
   } catch (error) {
     // If the connection has just broken, the farm's announcement, sent every few seconds, serves the same purpose.
-    if (error instanceof PiwError && error.code === 'PIW_DISCONNECTED') return;
+    if (hasCode(error, 'PIW_DISCONNECTED')) return;
     await bus.drain(DRAIN_LIMIT_MS);
     throw error;
   }
@@ -267,7 +267,7 @@ class ActorSidecar<S> extends Actor {
         if (tasks.includes('*') || tasks.includes(this.#spec.task)) await actor.pause(true);
         break;
       } catch (error) {
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
         this.conditions.raise(
           'waits-for-database',
           this.#spec.task,

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PiwError } from '../errors.js';
+import { PiwError, hasCode, rethrowUnexpected } from '../errors.js';
 import type { LogMethod } from '../log.js';
 import type { BuildDetails, Provenance } from '../model/fields.js';
 import { toSentence } from '../model/build-details.js';
@@ -111,7 +111,7 @@ export class Builder {
     try {
       access = resolveIndexAccess({ ...request, env, pythonVersion: interpreter.version });
     } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
       return toBuildResult(request, 0, '', { failureClass: 'index', sentence: error.message });
     }
     const folder = await BuildFolder.create(workDir, {
@@ -330,7 +330,7 @@ async function collectWheels(folder: BuildFolder, evidence: Evidence): Promise<F
     }
     return { files, remark: describeMissingParts(builtWheels, evidence) };
   } catch (error) {
-    if (!(error instanceof PiwError) || error.code !== 'PIW_BAD_WHEEL') throw error;
+    if (!hasCode(error, 'PIW_BAD_WHEEL')) throw error;
     return { failureClass: 'wrong-wheel', sentence: error.message };
   }
 }

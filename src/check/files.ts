@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { PiwError } from '../errors.js';
+import { rethrowUnexpected } from '../errors.js';
 import { hashFile, readWheel } from '../wheels/wheel.js';
 import { format, type FaultReporter } from './faults.js';
 import { wheelNameOf, type ListedFile } from './listing.js';
@@ -67,7 +67,7 @@ export async function checkWheel(
     if (wheel.requiresPython !== file.requiresPython)
       report('wheel-requires-python', path, format(file.requiresPython), format(wheel.requiresPython));
   } catch (error) {
-    if (!(error instanceof PiwError)) throw error;
+    rethrowUnexpected(error);
     report('wheel-broken', path, error.message, 'a valid wheel');
   }
 }

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PiwError } from '../errors.js';
+import { PiwError, rethrowUnexpected } from '../errors.js';
 import { projectPath, pypiPath, simplePath } from '../site/layout.js';
 import { HttpClient, mediaType, headerValues, type HttpResponse } from './client.js';
 import { Findings, format, type FaultReporter } from './faults.js';
@@ -95,7 +95,7 @@ function* reportErrors(units: Iterable<CheckUnit>): Generator<CheckUnit> {
         try {
           await unit.check(report, round);
         } catch (error) {
-          if (!(error instanceof PiwError)) throw error;
+          rethrowUnexpected(error);
           report('http-answer', '', error.message, 'a response');
         }
       },

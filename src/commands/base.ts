@@ -112,7 +112,7 @@ export abstract class PiwCommand extends Command {
 
   protected override catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<void> {
     if (error instanceof PiwError) {
-      printToStderr(`piw: ${error.message}. ${error.advice}`);
+      printToStderr(error.line);
       return this.exit(error.exitCode);
     }
     // oclif's errors about the command line; it also throws to end --help, with exit code 0.

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { watchSettings } from '../../actors/cast.js';
 import { defaultDataDir, farmConfigFile, loadSettings, loadExplicitSettings } from '../config.js';
-import { PiwError } from '../errors.js';
+import { PiwError, hasCode } from '../errors.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
 import { Farm, isDemo } from '../farm/farm.js';
 import { readWatchList } from '../pypi/watch-list.js';
@@ -154,8 +154,7 @@ With --once: 0 if all packages were published, 1 if any was not.`;
       await Promise.race([work, farm.failed, interrupted]);
     } catch (error) {
       // Without --once, Ctrl+C is how the user ends a running farm: not an error.
-      if (!(this.#started && !flags.once && error instanceof PiwError && error.code === 'PIW_INTERRUPTED'))
-        throw error;
+      if (!(this.#started && !flags.once && hasCode(error, 'PIW_INTERRUPTED'))) throw error;
     } finally {
       display.close();
       // Stop waiting for packages of a farm that has failed.

@@ -1,5 +1,5 @@
 import { ProtocolClient } from '../actor/client.js';
-import { PiwError } from '../errors.js';
+import { rethrowUnexpected } from '../errors.js';
 import { formatConditions, formatStatistics } from '../monitor/figures.js';
 import { bigBrother } from '../protocols/big-brother.js';
 import type { Condition } from '../protocols/conditions.js';
@@ -51,7 +51,7 @@ export default class Monitor extends PiwCommand {
 
 /** Returns null for an actor that does not answer, so that the other answers are shown. Rethrows other errors. */
 function nullIfUnanswered(error: unknown): null {
-  if (!(error instanceof PiwError)) throw error;
+  rethrowUnexpected(error);
   return null;
 }
 

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import type { Settings } from '../config.js';
-import { PiwError } from '../errors.js';
+import { rethrowUnexpected } from '../errors.js';
 import { startWebServer, type AnsweredRequest } from '../web/web-server.js';
 import type { Log } from '../log.js';
 import { EXIT_CODES, PiwCommand, natsFlags, createShutdownSignal } from './base.js';
@@ -91,7 +91,7 @@ ${EXIT_CODES}`;
     try {
       return await AnswerCounter.start(settings, log, () => this.connect(settings));
     } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
       log.error('downloads are not counted', {}, error);
       return undefined;
     }

@@ -1,7 +1,7 @@
 import { ConditionBoard } from '../actor/conditions.js';
 import { systemClock } from '../concurrency/clock.js';
 import type { Bus } from '../bus/bus.js';
-import { PiwError } from '../errors.js';
+import { rethrowUnexpected } from '../errors.js';
 import { REPORT_INTERVAL_S, conditionReports, type Condition } from '../protocols/conditions.js';
 
 /** Emits an event when a condition begins and when it ends, until the connection is closed. */
@@ -30,7 +30,7 @@ export async function followConditions(
         board.report(source, conditions);
         reportChanges();
       } catch (error) {
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
         // The sender has another version, or is not piw: the master logs it.
       }
     }

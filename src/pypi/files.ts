@@ -1,4 +1,4 @@
-import { PiwError } from '../errors.js';
+import { rethrowUnexpected } from '../errors.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
 import { parseWheelName } from '../wheels/tags.js';
 
@@ -17,7 +17,7 @@ export function classifyFile(
       const wheel = parseWheelName(filename);
       return { kind: 'wheel', version: wheel.version.replaceAll('_', '-') };
     } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
       return { kind: 'other', version: null };
     }
   }

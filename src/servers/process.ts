@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { activityOf } from '../actor/activity.js';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError, errorMessage, type ErrorCode } from '../errors.js';
 import { runAs, type Account } from './privileges.js';
 
 export interface ProcessOptions {
@@ -79,7 +79,7 @@ export class ManagedProcess {
     this.#spawn();
     const startup = new AbortController();
     const died = this.#exited.then(() => {
-      throw new PiwError('PIW_SERVER_FAILED', `${name} did not start: ${this.#lastLine()}`);
+      throw this.#failure(`${name} did not start`);
     });
     died.catch(() => undefined);
     let progressed = true;
@@ -125,7 +125,7 @@ export class ManagedProcess {
       silentMs = busy || written > size || hasProgressed() ? 0 : silentMs + CHECK_INTERVAL_MS;
       [cpuMs, size] = [activity?.cpuMs ?? 0, written];
     }
-    throw new PiwError('PIW_SERVER_FAILED', `${name} was not ready in time: ${this.#lastLine()}`);
+    throw this.#failure(`${name} was not ready in time`);
   }
 
   /** Kills the process. */
@@ -169,8 +169,9 @@ export class ManagedProcess {
         this.#child = undefined;
         if (pidFile !== undefined) rmSync(pidFile, { force: true });
         resolve();
-        if (code !== null && code === this.#options.configurationCode) this.#reportConfigurationError();
-        else this.#restart(why, code);
+        if (code === null || code !== this.#options.configurationCode) this.#restart(why, code);
+        else if (!this.#stopping)
+          this.#options.onFailure(this.#failure(`${this.#options.name} can't start`, 'PIW_CONFIG'));
       };
       child.once('error', (error) => {
         handleEnd(errorMessage(error));
@@ -181,12 +182,6 @@ export class ManagedProcess {
     });
   }
 
-  /** Reports the error that the process printed about its configuration. */
-  #reportConfigurationError(): void {
-    const { name, onFailure } = this.#options;
-    if (!this.#stopping) onFailure(new PiwError('PIW_CONFIG', `${name} can't start: ${this.#lastLine()}`));
-  }
-
   #restart(why: string, code: number | null): void {
     if (this.#stopping) return;
     const { name, log, onFailure, finalCodes = [] } = this.#options;
@@ -195,7 +190,7 @@ export class ManagedProcess {
     const isFinal = code !== null && finalCodes.includes(code);
     if (isFinal || this.#consecutiveExits > MAX_CONSECUTIVE_EXITS) {
       const times = isFinal ? '' : `, ${String(this.#consecutiveExits)} times in a row`;
-      onFailure(new PiwError('PIW_SERVER_FAILED', `${name} ${why}${times}: ${this.#lastLine()}`));
+      onFailure(this.#failure(`${name} ${why}${times}`));
       return;
     }
     const pause = Math.min(BACKOFF_MS.first * 2 ** (this.#consecutiveExits - 1), BACKOFF_MS.max);
@@ -216,13 +211,20 @@ export class ManagedProcess {
     }
   }
 
-  #lastLine(): string {
+  /**
+   * Returns an error that says what has happened, with the last line of the process's log. If that is an error of piw,
+   * it has its code, and so its advice; otherwise it has `code`.
+   */
+  #failure(what: string, code: ErrorCode = 'PIW_SERVER_FAILED'): PiwError {
+    const { logFile } = this.#options;
+    let line: string;
     try {
-      const lines = readFileSync(this.#options.logFile, 'utf8').trim().split('\n');
-      return `${lines.at(-1) ?? 'no output'} (${this.#options.logFile})`;
+      line = readFileSync(logFile, 'utf8').trim().split('\n').at(-1) ?? 'no output';
     } catch {
-      return `see ${this.#options.logFile}`;
+      return new PiwError(code, `${what}: see ${logFile}`);
     }
+    const reported = PiwError.fromLine(line);
+    return new PiwError(reported?.code ?? code, `${what}: ${reported?.message ?? line} (${logFile})`);
   }
 }
 

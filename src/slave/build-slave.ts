@@ -7,7 +7,7 @@ import { machineStats } from '../builder/machine.js';
 import { watchDisk } from '../builder/work-folder.js';
 import type { Bus } from '../bus/bus.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
-import { PiwError } from '../errors.js';
+import { PiwError, hasCode, rethrowUnexpected } from '../errors.js';
 import type { Log } from '../log.js';
 import type { Answer, Body } from '../protocols/protocol.js';
 import {
@@ -305,7 +305,7 @@ export class BuildSlave {
         return answer.verb;
       } catch (error) {
         // The build goes on; BUILT is repeated until the master is back.
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
         this.#log.debug('request failed', { verb: 'BUSY', lease }, error);
         if (error.code !== 'PIW_UNKNOWN_SLAVE' || isAborted(signal)) continue;
         await this.#hello(signal).catch((refusal: unknown) => {
@@ -332,7 +332,7 @@ export class BuildSlave {
       try {
         return await this.#request('SENT', { lease, filename }, signal);
       } catch (error) {
-        if (!(error instanceof PiwError) || error.code !== 'PIW_UNKNOWN_TRANSFER') throw error;
+        if (!hasCode(error, 'PIW_UNKNOWN_TRANSFER')) throw error;
         return await sayBuilt();
       }
     };

@@ -1,4 +1,4 @@
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError, errorMessage, hasCode } from '../errors.js';
 import type { LogPosition, LogStretch } from '../protocols/weblog.js';
 import { countBadLine, type HostLookup, type LineReader } from './reader.js';
 import { tailOf, markOf, type LogSource } from './source.js';
@@ -162,7 +162,7 @@ export class LogCounter {
       result.unknown += answer.unknown;
       addTally(result.tally, stretch.tally);
     } catch (error) {
-      if (!(error instanceof PiwError) || error.code !== 'PIW_REFUSED') throw error;
+      if (!hasCode(error, 'PIW_REFUSED')) throw error;
       if (!(await previous)) return false;
       // A retry would be refused for ever, and block all that follows: skip its entries.
       const { counted } = await farm.submit(stretch.buildEmpty(message.log, to, mark));

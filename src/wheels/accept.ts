@@ -1,4 +1,4 @@
-import { PiwError } from '../errors.js';
+import { PiwError, rethrowUnexpected } from '../errors.js';
 import type { LeaseState } from '../model/lease-state.js';
 import type { FileState } from '../model/file-state.js';
 import { isPackageName, normalise } from './names.js';
@@ -17,7 +17,7 @@ export function targetRefusal(tags: {
       target.major === 3 && target.minor < 100 && /^[a-z0-9_]{1,60}$/.test(tags.platform_tag);
     if (isPossible && pyVersionTagOf(target) === tags.py_version_tag) return undefined;
   } catch (error) {
-    if (!(error instanceof PiwError)) throw error;
+    rethrowUnexpected(error);
   }
   return `there is no Python ${tags.py_version_tag} with the ABI ${tags.abi_tag} on ${tags.platform_tag}`;
 }

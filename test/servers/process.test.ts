@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import type { PiwError } from '../../src/errors.js';
+import { PiwError } from '../../src/errors.js';
 import { ManagedProcess, type ProcessOptions } from '../../src/servers/process.js';
 import { StartupMonitor } from '../../src/farm/start-up.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
@@ -30,6 +30,20 @@ void t.test('a process that exits with a final code is not restarted', async (t)
   await until(() => failures.length > 0);
   t.match(failures, [{ code: 'PIW_SERVER_FAILED', message: /^demo ended with exit code 2: wrong option/ }]);
   t.equal(readLog(), 'wrong option\n');
+});
+
+void t.test('a failed command of piw is reported with its own code, without its advice', async (t) => {
+  const error = new PiwError('PIW_NO_PYTHON', 'no Python was found');
+  const { child, failures } = demoProcess(
+    t,
+    `console.error(${JSON.stringify(error.line)}); process.exit(3)`,
+    { finalCodes: [3] },
+  );
+  await child.start();
+  await until(() => failures.length > 0);
+  t.match(failures, [
+    { code: 'PIW_NO_PYTHON', message: /^demo ended with exit code 3: no Python was found \(/ },
+  ]);
 });
 
 void t.test('a starting process that is busy is waited for; an idle one is not', async (t) => {

@@ -5,7 +5,7 @@ import { Bus } from '../../src/bus/bus.js';
 import { generateUserKey } from '../../src/bus/nkey.js';
 import { freePort } from '../../src/servers/ports.js';
 import { formatAccounts } from '../../src/servers/nats-accounts.js';
-import { SlaveUsers } from '../../src/servers/slave-users.js';
+import { SlaveUsers } from '../../src/commands/slaves/user-file.js';
 import { until } from '../helpers/bus.js';
 import { SAMPLE_PASSWORDS, startSampleServer } from '../helpers/nats.js';
 

@@ -8,8 +8,8 @@ import { Bus } from '../../bus/bus.js';
 import { generateUserKey } from '../../bus/nkey.js';
 import { formatConfig, type RawSettings, type Settings } from '../../config.js';
 import { slaveConnection } from '../../connection.js';
-import { PiwError, errorMessage } from '../../errors.js';
-import { checkSlaveName } from '../../servers/slave-users.js';
+import { PiwError, errorMessage, hasCode } from '../../errors.js';
+import { checkSlaveName } from './user-file.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
 import { reloadSlaveUsers, slaveUsersFlags, openSlaveUsers } from './users.js';
 
@@ -149,7 +149,7 @@ async function isKeyAccepted(settings: Settings, name: string, seed: string): Pr
       await bus.drain();
       return true;
     } catch (error) {
-      if (!(error instanceof PiwError) || error.code !== 'PIW_UNREACHABLE') throw error;
+      if (!hasCode(error, 'PIW_UNREACHABLE')) throw error;
     }
     await sleep(100);
   }

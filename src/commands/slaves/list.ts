@@ -1,6 +1,6 @@
 import { ProtocolClient } from '../../actor/client.js';
 import type { Settings } from '../../config.js';
-import { PiwError } from '../../errors.js';
+import { rethrowUnexpected } from '../../errors.js';
 import { slaveControl, type SlaveStatus } from '../../protocols/control.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
 import { stripControlCharacters, formatTable } from '../../monitor/table.js';
@@ -68,7 +68,7 @@ ${EXIT_CODES}`;
         await bus.drain();
       }
     } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
       this.logToStderr(`piw: can't tell which slaves are connected: ${error.message}.`);
       return undefined;
     }

@@ -1,8 +1,8 @@
 import { Flags } from '@oclif/core';
 import type { Settings } from '../../config.js';
 import { reloadServers } from '../../servers/nats-reload.js';
-import { SlaveUsers } from '../../servers/slave-users.js';
 import { natsFlags } from '../base.js';
+import { SlaveUsers } from './user-file.js';
 
 export const slaveUsersFlags = {
   'nats-users': Flags.string({

@@ -245,7 +245,7 @@ function faqEntries(publicUrl: string | null): readonly FaqEntry[] {
       html`<p>
         Yes. piw is a single program that includes everything: <code>npm start</code> in a clone of its
         repository runs a whole farm on one machine, and builders can be added on any machine that can reach
-        it. The README says how.
+        it. Its <code>docs/slaves.md</code> says how.
       </p>`,
     ],
   ];
