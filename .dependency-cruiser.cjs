@@ -5,7 +5,7 @@
  *   farm        the cast, and everything below
  *   actors      actor, bus, transfer, and the one domain room that the actor is the face of
  *   slave       actor, bus, transfer, builder
- *   check, web  site, wheels
+ *   check, web  site, wheels, files
  *   servers     bus, actor, files
  *   builder, database, monitor, pypi, site, weblog: the domain rooms; no bus, no actor, no other domain room but wheels
  *   wheels      transfer (the file as it arrives), files
@@ -15,7 +15,7 @@
  *   protocols   model
  *   model       nothing of ours
  *
- * errors, log, version and concurrency are for everybody; model, and the types of protocols, for every room above bus.
+ * errors, log, units, version and concurrency are for everybody; model, and the types of protocols, for every room above bus.
  */
 
 /** The domain room that an actor is the face of. An actor that isn't listed has none. */
@@ -32,7 +32,7 @@ const FACES = {
 const DOMAINS = ['builder', 'database', 'monitor', 'pypi', 'site', 'weblog', 'wheels'];
 
 const OURS = '^(actors|src|test)/';
-const EVERYBODYS = '^src/((errors|log|version)[.]ts$|concurrency/)';
+const EVERYBODYS = '^src/((errors|log|units|version)[.]ts$|concurrency/)';
 
 /** `folder` imports nothing of ours but itself, what is for everybody, and what matches `allowed`. */
 function only(name, comment, folder, ...allowed) {
@@ -154,8 +154,8 @@ module.exports = {
       '^src/slave/',
       '^src/(actor|bus|transfer|builder|protocols|model)/',
     ),
-    only('check', 'The checker reads what the site wrote.', '^src/check/', '^src/(site|wheels|model)/'),
-    only('web', 'The web server serves the output path.', '^src/web/', '^src/(site|wheels)/'),
+    only('check', 'The checker reads what the site wrote.', '^src/check/', '^src/(site|wheels|files|model)/'),
+    only('web', 'The web server serves the output path.', '^src/web/', '^src/(site|wheels|files)/'),
     only(
       'servers',
       'Servers are started and watched here; what runs on them is elsewhere.',

@@ -306,7 +306,7 @@ export class FileJuggler extends Actor {
     const bucketTransfers = [...this.#transfers.values()].filter((other) => other.bucket === bucket);
     if (bucketTransfers.length >= MAX_TRANSFERS_PER_USER)
       throw new PiwError('PIW_REFUSED', `${user} is already sending ${String(MAX_TRANSFERS_PER_USER)} files`);
-    const incoming = await this.#store.openIncoming(id, user);
+    const incoming = this.#store.openIncoming(id, user);
     if (!incoming)
       throw new PiwError('PIW_UNREACHABLE', 'another juggler has taken this transfer over; say HELLO again');
     const active: ActiveTransfer = {

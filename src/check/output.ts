@@ -1,6 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { PiwError } from '../errors.js';
-import { GZIP_SUFFIX, SIBLINGS, projectPath, simplePath } from '../site/layout.js';
+import { GZIP_SUFFIX } from '../files/atomic.js';
+import { SIBLINGS, projectPath, simplePath } from '../site/layout.js';
 import { Findings, type Fault, type FaultReporter } from './faults.js';
 import { OutputTree } from './place.js';
 import { checkProject } from './project.js';

@@ -3,7 +3,8 @@ import { opendir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
-import { GZIP_SUFFIX, packagesPath, projectPath } from '../site/layout.js';
+import { GZIP_SUFFIX } from '../files/atomic.js';
+import { packagesPath, projectPath } from '../site/layout.js';
 import type { FaultReporter } from './faults.js';
 
 const unpack = promisify(gunzip);

@@ -1,6 +1,7 @@
 import type { Dirent, Stats } from 'node:fs';
 import { isPackageName, normalise } from '../wheels/names.js';
-import { GZIP_SUFFIX, SIBLINGS, projectPath, simplePath } from '../site/layout.js';
+import { GZIP_SUFFIX } from '../files/atomic.js';
+import { SIBLINGS, projectPath, simplePath } from '../site/layout.js';
 import { format, type FaultReporter } from './faults.js';
 import { checkFile } from './files.js';
 import { parseListingHtml } from './listing-html.js';

@@ -3,14 +3,8 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
 import { errorMessage } from '../errors.js';
-import {
-  FILES_LINK,
-  GZIP_SUFFIX,
-  notFoundPath,
-  robotsPath,
-  sitemapPath,
-  statisticsPath,
-} from '../site/layout.js';
+import { GZIP_SUFFIX } from '../files/atomic.js';
+import { FILES_LINK, notFoundPath, robotsPath, sitemapPath, statisticsPath } from '../site/layout.js';
 import type { FaultReporter } from './faults.js';
 import { parseObject } from './listing-json.js';
 import { readMarkup } from './markup.js';

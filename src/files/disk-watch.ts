@@ -2,7 +2,8 @@ import { statfsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError, isDiskError, type ErrorCode } from '../errors.js';
-import { makeFolders, withDiskErrors, writeTemporary } from './disk.js';
+import { writeTemporarySynced } from './atomic.js';
+import { makeFolders, withDiskErrors } from './disk.js';
 
 /**
  * Errors that concern a whole disk. An error of a single file, such as EIO, says nothing about the next one.
@@ -105,7 +106,7 @@ export class DiskWatch {
     try {
       await withDiskErrors(this.#folder, async () => {
         makeFolders(this.#folder);
-        await rm(await writeTemporary(join(this.#folder, 'probe'), PROBE_CONTENTS), { force: true });
+        await rm(await writeTemporarySynced(join(this.#folder, 'probe'), PROBE_CONTENTS), { force: true });
       });
     } catch (error) {
       if (!isDiskError(error)) throw error;

@@ -1,15 +1,34 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, fsync, mkdirSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, errorMessage } from '../errors.js';
 
-/** Runs `action`; translates file system errors as diskError() does. */
-export async function withDiskErrors<T>(path: string, action: () => Promise<T> | T): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
+/** Runs `action`, at once or as a promise, and translates its file system errors as diskError() does. */
+export function withDiskErrors<T>(path: string, action: () => Promise<T>): Promise<T>;
+export function withDiskErrors<T>(path: string, action: () => T): T;
+export function withDiskErrors(path: string, action: () => unknown): unknown {
+  return catching(action, (error) => {
     throw diskError(path, error);
+  });
+}
+
+/** Runs `action`, at once or as a promise; returns undefined if the file that it uses doesn't exist. */
+export function undefinedIfMissing<T>(action: () => Promise<T>): Promise<T | undefined>;
+export function undefinedIfMissing<T>(action: () => T): T | undefined;
+export function undefinedIfMissing(action: () => unknown): unknown {
+  return catching(action, (error) => {
+    if (codeOf(error) !== 'ENOENT') throw error;
+    return undefined;
+  });
+}
+
+function catching(action: () => unknown, onError: (error: unknown) => unknown): unknown {
+  try {
+    const result = action();
+    return result instanceof Promise ? result.catch(onError) : result;
+  } catch (error) {
+    return onError(error);
   }
 }
 
@@ -93,48 +112,16 @@ export function writeAll(file: number, data: Uint8Array, offset: number): void {
   }
 }
 
-const sync = promisify(fsync);
+const fsyncAsync = promisify(fsync);
 
-/**
- * Writes `body` to a temporary file next to `path`, and syncs it unless `synced` is false; the caller renames
- * or removes it. Apart from the sync, the calls are synchronous, here and below: for a few KB, handing each
- * call to a thread costs more than the call itself.
- */
-export async function writeTemporary(path: string, body: Uint8Array, synced = true): Promise<string> {
-  const temporary = join(
-    dirname(path),
-    `.tmp-${basename(path).slice(0, 100)}-${randomBytes(6).toString('hex')}`,
-  );
-  try {
-    const file = openSync(temporary, 'wx', 0o644);
-    try {
-      writeAll(file, body, 0);
-      if (synced) await sync(file);
-    } finally {
-      closeSync(file);
-    }
-    return temporary;
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-}
-
-/** Renames a file that writeTemporary() has made to its final path. */
-export function moveIntoPlace(temporary: string, path: string): void {
-  try {
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-}
+/** Syncs an open file to the disk. */
+export const syncFile = (file: number): Promise<void> => fsyncAsync(file);
 
 /** Syncs a file or a folder to the disk. */
 export async function syncPath(path: string): Promise<void> {
   const file = openSync(path, 'r');
   try {
-    await sync(file);
+    await syncFile(file);
   } finally {
     closeSync(file);
   }

@@ -13,7 +13,7 @@ import {
 import { dirname, join } from 'node:path';
 import { PiwError, errorMessage } from '../errors.js';
 import { canAccess, chownTo, type Account } from './privileges.js';
-import { makeFolders } from '../files/disk.js';
+import { makeFolders, undefinedIfMissing } from '../files/disk.js';
 import { findRunningPid, startTime } from './process.js';
 
 /** The format of the data folder; a folder with another number belongs to another version of piw. */
@@ -104,12 +104,7 @@ export class DataFolder {
 
   /** Returns the contents of a file; undefined if it doesn't exist. */
   read(name: string): string | undefined {
-    try {
-      return readFileSync(this.join(name), 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
+    return undefinedIfMissing(() => readFileSync(this.join(name), 'utf8'));
   }
 
   /** Unlocks the folder for other farms. */

@@ -41,9 +41,3 @@ export function logPath(buildId: number, form: 'html' | 'txt' = 'html'): string 
  * the default. index.v1_html is a symbolic link to index.html.
  */
 export const SIBLINGS = ['index.html', 'index.v1_html', 'index.v1_json'] as const;
-
-/**
- * The suffix of a page's compressed form, for clients that accept gzip. It is removed before the page is replaced, and
- * written again when the page has not changed for a while, so it always matches the page.
- */
-export const GZIP_SUFFIX = '.gz';

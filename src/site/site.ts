@@ -5,23 +5,24 @@ import { gzip } from 'node:zlib';
 import type { Project, SearchRow } from '../model/project.js';
 import type { HomePageData } from '../protocols/site.js';
 import type { Statistics } from '../protocols/statistics.js';
-import { DiskWatch, type DiskTrouble } from '../files/disk-watch.js';
-import { normalise } from '../wheels/names.js';
-import { ASSETS } from './pages/assets.js';
 import {
-  withDiskErrors,
-  readHead,
+  GZIP_SUFFIX,
   hasContent,
+  readHead,
   removeFiles,
   removeStaleTemporaries,
   replaceFile,
   writeIfChanged,
-} from './files/atomic.js';
+} from '../files/atomic.js';
+import { withDiskErrors } from '../files/disk.js';
+import { DiskWatch, type DiskTrouble } from '../files/disk-watch.js';
+import { PageBuffer } from '../files/page-buffer.js';
+import { normalise } from '../wheels/names.js';
+import { ASSETS } from './pages/assets.js';
 import { farmPage, type QueueStatus, type PublicSlave } from './pages/farm.js';
 import { faqPage } from './pages/faq.js';
 import { homePage, statisticsJson } from './pages/home.js';
 import {
-  GZIP_SUFFIX,
   faqPath,
   farmPath,
   homePath,
@@ -32,8 +33,7 @@ import {
   statisticsPath,
 } from './layout.js';
 import { logHtml, type Build } from './pages/log.js';
-import { compressPages } from './files/compress.js';
-import { PageBuffer } from './files/page-buffer.js';
+import { compressPages } from './compress-pages.js';
 import { notFoundPage, packagesPage } from './pages/packages.js';
 import { projectHtml } from './pages/project.js';
 import { projectJsonHead, projectJson, projectSerialOf } from './pages/project-json.js';
@@ -131,14 +131,14 @@ export class Site {
   writeProject(project: Project, serial: number): void {
     const folder = join(this.#root, projectPath(project.package));
     const json = join(folder, 'json/index.json');
-    const currentSerial = withDiskErrors(json, () => projectSerialOf(readHead(json, HEAD_BYTES))) ?? -1;
+    const currentSerial = projectSerialOf(readHead(json, HEAD_BYTES)) ?? -1;
     if (currentSerial > serial) return;
     this.#page.clear();
     projectHtml(project, this.#publicUrl, this.#page);
     this.#json.clear();
     projectJson(project, serial, this.#publicUrl, this.#json);
     const rest = this.#json.bytes.subarray(projectJsonHead(serial).length);
-    if (withDiskErrors(json, () => hasContent(json, rest, projectJsonHead(currentSerial).length))) {
+    if (hasContent(json, rest, projectJsonHead(currentSerial).length)) {
       writeIfChanged(join(folder, 'index.html'), this.#page.bytes);
       return;
     }
@@ -150,7 +150,7 @@ export class Site {
   removeProject(name: string, serial: number): void {
     const folder = join(this.#root, projectPath(normalise(name)));
     const json = join(folder, 'json/index.json');
-    if ((withDiskErrors(json, () => projectSerialOf(readHead(json, HEAD_BYTES))) ?? -1) > serial) return;
+    if ((projectSerialOf(readHead(json, HEAD_BYTES)) ?? -1) > serial) return;
     removeFiles(join(folder, 'json'), ['index.json']);
     removeFiles(folder, ['index.html']);
   }

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs';
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import Negotiator from 'negotiator';
-import { GZIP_SUFFIX } from '../site/layout.js';
+import { GZIP_SUFFIX } from '../files/atomic.js';
 
 /** An open file: its headers and its contents stay consistent, even if another file replaces it meanwhile. */
 export interface OpenedFile {

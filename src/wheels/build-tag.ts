@@ -2,7 +2,7 @@ import { link, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
 import type { FileState } from '../model/file-state.js';
-import { codeOf } from '../files/disk.js';
+import { codeOf, undefinedIfMissing } from '../files/disk.js';
 import { normalise } from './names.js';
 import { claim, freeAbandonedName } from './published.js';
 import { MAX_WHEEL_NAME_LENGTH, parseWheelName, type WheelName } from './tags.js';
@@ -126,12 +126,10 @@ async function tryLink(source: string, path: string): Promise<boolean> {
 
 /** Returns whether `path` has the bytes of that file; false if it has just been removed. */
 async function hasSameBytes(path: string, { filesize, filehash }: FileState): Promise<boolean> {
-  try {
-    return (await stat(path)).size === filesize && (await hashFile(path)).sha256 === filehash;
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return false;
-    throw error;
-  }
+  const isSame = await undefinedIfMissing(
+    async () => (await stat(path)).size === filesize && (await hashFile(path)).sha256 === filehash,
+  );
+  return isSame ?? false;
 }
 
 /** Returns the tags of a wheel in a canonical order. */

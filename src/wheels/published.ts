@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { link, lstat, rename, rm, rmdir, stat, symlink, unlink, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { codeOf } from '../files/disk.js';
+import { codeOf, undefinedIfMissing } from '../files/disk.js';
 
 /**
  * Milliseconds after which a name that a killed process left taken is free again. A removal takes
@@ -22,14 +22,11 @@ export interface Standing {
 
 /** Returns the state of a published file; undefined if there is none. */
 export async function standingOf(path: string): Promise<Standing | undefined> {
-  try {
-    const { ino, mtimeNs } = await stat(path, { bigint: true });
-    const age_s = Math.max(0, (Date.now() - Number(mtimeNs / 1_000_000n)) / 1000);
-    return { stamp: `${ino.toString(36)}-${mtimeNs.toString(36)}`, age_s };
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  const stats = await undefinedIfMissing(() => stat(path, { bigint: true }));
+  if (!stats) return undefined;
+  const { ino, mtimeNs } = stats;
+  const age_s = Math.max(0, (Date.now() - Number(mtimeNs / 1_000_000n)) / 1000);
+  return { stamp: `${ino.toString(36)}-${mtimeNs.toString(36)}`, age_s };
 }
 
 /**
@@ -42,17 +39,13 @@ export async function standingOf(path: string): Promise<Standing | undefined> {
  * steps interleave.
  */
 export async function claim(path: string): Promise<Standing | undefined> {
-  try {
+  return await undefinedIfMissing(async () => {
     const original = await stat(path);
     // Later than before, even within one tick of the file system's clock.
     const claimedAtS = Math.max(Date.now(), original.mtimeMs + 2) / 1000;
     await utimes(path, claimedAtS, claimedAtS);
-    if ((await stat(path)).ino !== original.ino) return undefined;
-    return await standingOf(path);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+    return (await stat(path)).ino === original.ino ? await standingOf(path) : undefined;
+  });
 }
 
 /**
@@ -83,7 +76,7 @@ async function tryRemove(path: string, stamp: string): Promise<boolean | undefin
   try {
     await link(path, hidden);
     if (await isStandIn(hidden)) return undefined;
-    await renameIfExists(`${path}.metadata`, metadata);
+    await undefinedIfMissing(() => rename(`${path}.metadata`, metadata));
     if (standIn === undefined) await unlink(path);
     else await rename(standIn, path);
     if ((await standingOf(hidden))?.stamp !== stamp) {
@@ -104,12 +97,7 @@ async function tryRemove(path: string, stamp: string): Promise<boolean | undefin
 }
 
 async function isStandIn(path: string): Promise<boolean> {
-  try {
-    return (await lstat(path)).isSymbolicLink();
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return false;
-    throw error;
-  }
+  return (await undefinedIfMissing(() => lstat(path)))?.isSymbolicLink() === true;
 }
 
 /**
@@ -129,15 +117,13 @@ async function standInFor(hidden: string): Promise<string | undefined> {
 
 /** Frees a name that a process left taken when it was killed during a removal. Returns whether it did. */
 export async function freeAbandonedName(path: string): Promise<boolean> {
-  try {
+  const isFreed = await undefinedIfMissing(async () => {
     const stats = await lstat(path);
     if (!stats.isSymbolicLink() || Date.now() - stats.mtimeMs < STAND_IN_EXPIRY_MS) return false;
     await unlink(path);
     return true;
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return false;
-    throw error;
-  }
+  });
+  return isFreed ?? false;
 }
 
 /** Links a file to a second name, unless that is taken. */
@@ -146,16 +132,6 @@ async function linkIfFree(from: string, to: string): Promise<void> {
     await link(from, to);
   } catch (error) {
     if (!['EEXIST', 'ENOENT'].includes(codeOf(error))) throw error;
-  }
-}
-
-async function renameIfExists(from: string, to: string): Promise<boolean> {
-  try {
-    await rename(from, to);
-    return true;
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return false;
-    throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
 import { access, readdir, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PiwError, isDiskError } from '../errors.js';
+import { PiwError, isDiskError, hasCode } from '../errors.js';
 import type { CoreMetadata } from '../model/fields.js';
 import { fileFromMessage, fileToMessage, type FileState } from '../model/file-state.js';
 import type { ByteRange } from '../transfer/byte-ranges.js';
@@ -9,15 +9,8 @@ import { MAX_SMALL_FILE_BYTES } from '../model/file-state.js';
 import { TransferState } from '../transfer/transfer-state.js';
 import { IncomingFile, type ExpectedFile } from '../transfer/incoming-file.js';
 import { takeName, type PublishedHistory, type TagPolicy } from './build-tag.js';
-import {
-  codeOf,
-  diskError,
-  syncPath,
-  makeFolders,
-  withDiskErrors,
-  moveIntoPlace,
-  writeTemporary,
-} from '../files/disk.js';
+import { moveIntoPlace, replaceFile, writeTemporarySynced } from '../files/atomic.js';
+import { codeOf, makeFolders, syncPath, undefinedIfMissing, withDiskErrors } from '../files/disk.js';
 import { claim, standingOf, removeIfUnchanged, type Standing } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 
@@ -111,10 +104,7 @@ export class WheelStore {
     if (existing?.sender === expected.sender && sameFile(existing.file, expected.file)) return;
     if (existing) await this.forget(expected.transferId);
     if (expected.file.filesize > MAX_SMALL_FILE_BYTES) {
-      const path = this.#path(expected.transferId, EXPECTED_SUFFIX);
-      await withDiskErrors(path, async () => {
-        moveIntoPlace(await writeTemporary(path, this.#serialise(expected), false), path);
-      });
+      replaceFile(this.#path(expected.transferId, EXPECTED_SUFFIX), this.#serialise(expected));
       return;
     }
     this.#smallFiles.set(expected.transferId, { ...expected, since: now });
@@ -129,7 +119,7 @@ export class WheelStore {
    * Opens a transfer that this process owns; returns undefined if another does. Throws PIW_UNKNOWN_TRANSFER
    * if no such transfer is expected from that sender.
    */
-  async openIncoming(transferId: string, sender: string): Promise<IncomingFile | undefined> {
+  openIncoming(transferId: string, sender: string): IncomingFile | undefined {
     const expected = this.#loadExpected(transferId);
     if (expected?.sender !== sender) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected from ${sender}`);
@@ -137,7 +127,7 @@ export class WheelStore {
     if (expected.owner !== this.#instanceId) return undefined;
     const { filesize } = expected.file;
     if (filesize <= MAX_SMALL_FILE_BYTES) return new IncomingFile(expected, new TransferState(filesize));
-    return await withDiskErrors(this.#outputPath, () => {
+    return withDiskErrors(this.#outputPath, () => {
       const state = new TransferState(filesize, this.#loadRanges(transferId));
       const part = openSync(this.#path(transferId, PART_SUFFIX), constants.O_RDWR | constants.O_CREAT, 0o644);
       try {
@@ -169,7 +159,7 @@ export class WheelStore {
         if (expected?.owner !== from) return;
         // Replaced atomically, so that the record exists at every moment.
         const path = this.#path(transferId, EXPECTED_SUFFIX);
-        moveIntoPlace(await writeTemporary(path, this.#serialise(expected)), path);
+        moveIntoPlace(await writeTemporarySynced(path, this.#serialise(expected)), path);
       } finally {
         await rm(lock, { force: true });
       }
@@ -264,11 +254,7 @@ export class WheelStore {
         stamp,
       };
     } catch (error) {
-      if (
-        !(error instanceof PiwError) ||
-        !['PIW_BAD_WHEEL', 'PIW_FILE_EXISTS', 'PIW_NAME_SPENT'].includes(error.code)
-      )
-        throw error;
+      if (!hasCode(error, 'PIW_BAD_WHEEL', 'PIW_FILE_EXISTS', 'PIW_NAME_SPENT')) throw error;
       const { code, message } = error;
       if (code !== 'PIW_FILE_EXISTS') {
         await this.forget(transferId);
@@ -379,10 +365,10 @@ export class WheelStore {
     const folder = dirname(target);
     const createdFolder = existsSync(folder) ? undefined : mkdirSync(folder, { recursive: true });
     const [metadataTemporary, wheelTemporary] = await bothOrUndo(
-      writeTemporary(`${target}.metadata`, metadata),
+      writeTemporarySynced(`${target}.metadata`, metadata),
       typeof contents === 'string'
         ? syncPath(contents).then(() => contents)
-        : writeTemporary(target, contents),
+        : writeTemporarySynced(target, contents),
       (path) => {
         if (path !== contents) unlinkSync(path);
       },
@@ -465,12 +451,7 @@ const digest = async (path: string): Promise<string> => (await hashFile(path)).s
 
 /** Reads a small file; returns undefined if there is none. */
 function readIfExists(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw diskError(path, error);
-  }
+  return withDiskErrors(path, () => undefinedIfMissing(() => readFileSync(path, 'utf8')));
 }
 
 /** Returns the results of both; if one fails, `undo` removes what the other has created. */
@@ -495,10 +476,5 @@ async function exists(path: string): Promise<boolean> {
 
 /** Returns the milliseconds since a file was written to; 0 if another process has just removed it. */
 async function ageMs(path: string, now: number): Promise<number> {
-  try {
-    return now - (await stat(path)).mtimeMs;
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return 0;
-    throw error;
-  }
+  return now - ((await undefinedIfMissing(() => stat(path)))?.mtimeMs ?? now);
 }

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, wri
 import { join } from 'node:path';
 import { decode, encode } from '@msgpack/msgpack';
 import type { IndexedFile, Project, ProjectFile } from '../../src/model/project.js';
-import { replaceFile } from '../../src/site/files/atomic.js';
+import { replaceFile } from '../../src/files/atomic.js';
 import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { Site } from '../../src/site/site.js';
 

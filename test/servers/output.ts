@@ -2,12 +2,12 @@ import { mkdirSync, mkdtempSync, symlinkSync, utimesSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { GZIP_SUFFIX } from '../../src/files/atomic.js';
 import {
   FILES_LINK,
   logPath,
   notFoundPath,
   packagesPath,
-  GZIP_SUFFIX,
   projectPath,
   pypiPath,
   simplePath,

@@ -6,7 +6,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { startWebServer } from '../../src/web/web-server.js';
 import type { IndexedFile } from '../../src/model/project.js';
-import { compressPages } from '../../src/site/files/compress.js';
+import { compressPages } from '../../src/site/compress-pages.js';
 import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';

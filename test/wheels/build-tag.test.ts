@@ -39,7 +39,7 @@ async function publish(
 ): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
   await store.expect({ transferId, sender: 'pi', file });
-  const incoming = await store.openIncoming(transferId, 'pi');
+  const incoming = store.openIncoming(transferId, 'pi');
   incoming?.write(0, bytes);
   await incoming?.close();
   return await store.verify(transferId, 'demo', incoming, rebuilt, past);

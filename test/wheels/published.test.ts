@@ -38,7 +38,7 @@ let transfers = 0;
 async function publish(store: WheelStore, { bytes, file }: PublishableWheel): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
   await store.expect({ transferId, sender: 'pi', file });
-  const incoming = await store.openIncoming(transferId, 'pi');
+  const incoming = store.openIncoming(transferId, 'pi');
   incoming?.write(0, bytes);
   const verdict = await store.verify(transferId, 'demo', incoming);
   await store.forget(transferId);

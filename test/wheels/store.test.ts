@@ -18,8 +18,8 @@ async function setUp(parts: WheelParts = {}) {
 }
 
 /** Opens a transfer that this store owns. */
-async function openOwned(store: WheelStore, id: string, sender: string): Promise<IncomingFile> {
-  const incoming = await store.openIncoming(id, sender);
+function openOwned(store: WheelStore, id: string, sender: string): IncomingFile {
+  const incoming = store.openIncoming(id, sender);
   if (!incoming) throw new Error('another process owns it');
   return incoming;
 }
@@ -29,7 +29,7 @@ void t.test(
   async (t) => {
     const { store, output, bytes, file } = await setUp();
     await store.expect({ transferId: 'x-1', sender: 'pi', file });
-    const incoming = await openOwned(store, 'x-1', 'pi');
+    const incoming = openOwned(store, 'x-1', 'pi');
     t.same(incoming.state.fetch(), { start: 0, end: bytes.length });
     incoming.write(20_000, bytes.subarray(20_000));
     t.same(incoming.state.fetch(), { start: 0, end: 20_000 });
@@ -41,7 +41,7 @@ void t.test(
       'it is not published while bytes are missing',
     );
     // Another process continues it.
-    const reopened = await openOwned(new WheelStore(output, 'me'), 'x-1', 'pi');
+    const reopened = openOwned(new WheelStore(output, 'me'), 'x-1', 'pi');
     t.same(reopened.state.fetch(), { start: 15_000, end: 20_000 });
     reopened.write(15_000, bytes.subarray(15_000, 20_000));
     await reopened.close();
@@ -56,14 +56,14 @@ void t.test(
 void t.test('a file with another hash than announced is never visible, and is requested again', async (t) => {
   const { store, output, bytes, file } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const incoming = await openOwned(store, 'x', 'pi');
+  const incoming = openOwned(store, 'x', 'pi');
   const corrupted = Buffer.from(bytes);
   corrupted[100] = (corrupted[100] ?? 0) ^ 1;
   incoming.write(0, corrupted);
   await incoming.close();
   t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
   t.same(readdirSync(join(output, 'simple')), []);
-  const reopened = await openOwned(store, 'x', 'pi');
+  const reopened = openOwned(store, 'x', 'pi');
   t.same(reopened.state.fetch(), { start: 0, end: bytes.length }, 'all of it');
   await reopened.close();
 });
@@ -72,7 +72,7 @@ void t.test('a published file never changes: the same bytes are accepted, others
   const first = await setUp();
   const publish = async (id: string, bytes: Buffer, file: typeof first.file) => {
     await first.store.expect({ transferId: id, sender: 'pi', file });
-    const incoming = await openOwned(first.store, id, 'pi');
+    const incoming = openOwned(first.store, id, 'pi');
     incoming.write(0, bytes);
     await incoming.close();
     return first.store.verify(id, 'demo');
@@ -89,7 +89,7 @@ void t.test('a wheel with the longest possible name is published with its metada
   const build = `1${'a'.repeat(MAX_WHEEL_NAME_LENGTH - 'demo-1.0-1-py3-none-any.whl'.length)}`;
   const { store, output, bytes, file } = await setUp({ build });
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const incoming = await openOwned(store, 'x', 'pi');
+  const incoming = openOwned(store, 'x', 'pi');
   incoming.write(0, bytes);
   await incoming.close();
   t.match(await store.verify('x', 'demo', incoming), { verb: 'VERIFIED' });
@@ -112,7 +112,7 @@ void t.test('a file that is not the announced wheel is refused, with the reason'
     const good = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-good-')));
     const file = { ...(await fileStateOf(good)), filesize: bytes.length, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file });
-    const incoming = await openOwned(store, 'x', 'pi');
+    const incoming = openOwned(store, 'x', 'pi');
     incoming.write(0, bytes);
     await incoming.close();
     const verdict = await store.verify('x', 'demo', incoming);
@@ -124,10 +124,10 @@ void t.test('a file that is not the announced wheel is refused, with the reason'
 void t.test('bytes beyond the end, other senders, and names that are paths are refused', async (t) => {
   const { store, output, file, bytes } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  await t.rejects(store.openIncoming('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  await t.rejects(store.openIncoming('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  await t.rejects(store.openIncoming('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  const incoming = await openOwned(store, 'x', 'pi');
+  t.throws(() => store.openIncoming('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  t.throws(() => store.openIncoming('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  t.throws(() => store.openIncoming('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  const incoming = openOwned(store, 'x', 'pi');
   incoming.write(bytes.length - 1, Buffer.from('too long'));
   incoming.write(1e12, Buffer.from('far'));
   t.equal(incoming.state.received, 0);
@@ -157,18 +157,18 @@ void t.test('a transfer whose sender never comes back is removed, a recent one i
 void t.test('a transfer has one owner until that process is gone', async (t) => {
   const { store, output, bytes, file } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const first = await openOwned(store, 'x', 'pi');
+  const first = openOwned(store, 'x', 'pi');
   first.write(0, bytes.subarray(0, 20_000));
   first.saveRanges();
   first.write(20_000, bytes.subarray(20_000, 30_000));
   const other = new WheelStore(output, 'other');
-  t.equal(await other.openIncoming('x', 'pi'), undefined);
+  t.equal(other.openIncoming('x', 'pi'), undefined);
   t.equal(other.owner('x'), 'me');
   await other.takeOver('x', 'somebody else');
   t.equal(other.owner('x'), 'me', 'it is taken over only from the expected owner');
   // The owner was killed: the recorded ranges are there, the others are requested again.
   await other.takeOver('x', 'me');
-  const reopened = await openOwned(other, 'x', 'pi');
+  const reopened = openOwned(other, 'x', 'pi');
   t.same(reopened.state.fetch(), { start: 20_000, end: bytes.length });
   reopened.write(20_000, bytes.subarray(20_000));
   await reopened.close();
@@ -180,14 +180,14 @@ void t.test('a transfer has one owner until that process is gone', async (t) => 
 void t.test('a range is never overwritten, so the digest is that of the file on the disk', async (t) => {
   const { store, bytes, file } = await setUp();
   await store.expect({ transferId: 'x', sender: 'pi', file });
-  const incoming = await openOwned(store, 'x', 'pi');
+  const incoming = openOwned(store, 'x', 'pi');
   incoming.write(0, bytes.subarray(0, 30_000));
   incoming.write(10_000, Buffer.alloc(30_000, 1));
   incoming.write(0, bytes);
   await incoming.close();
   t.not(incoming.sha256, file.filehash, 'other bytes came first for 30,000 to 40,000');
   t.match(await store.verify('x', 'demo', incoming), { verb: 'AGAIN' });
-  const reopened = await openOwned(store, 'x', 'pi');
+  const reopened = openOwned(store, 'x', 'pi');
   reopened.write(0, bytes.subarray(0, 30_000));
   reopened.write(10_000, Buffer.concat([Buffer.alloc(20_000, 1), bytes.subarray(30_000)]));
   await reopened.close();
@@ -201,7 +201,7 @@ void t.test('files of zero bytes and of one byte are refused as wheels', async (
     const bytes = Buffer.alloc(size, 'x');
     const small = { ...file, filesize: size, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file: small });
-    const incoming = await openOwned(store, 'x', 'pi');
+    const incoming = openOwned(store, 'x', 'pi');
     t.same(incoming.state.fetch(), size === 0 ? undefined : { start: 0, end: 1 });
     incoming.write(0, bytes);
     await incoming.close();
@@ -218,7 +218,7 @@ void t.test(
     const other = await setUp();
     await store.expect({ transferId: 'a', sender: 'pi', file });
     await store.expect({ transferId: 'b', sender: 'pear', file: other.file });
-    const [a, b] = [await openOwned(store, 'a', 'pi'), await openOwned(store, 'b', 'pear')];
+    const [a, b] = [openOwned(store, 'a', 'pi'), openOwned(store, 'b', 'pear')];
     for (let at = 0; at < bytes.length; at += 7000) {
       a.write(at, bytes.subarray(at, at + 7000));
       b.write(at, other.bytes.subarray(at, at + 7000));

@@ -1,3 +1,5 @@
+import { DAY_MS } from '../../units.js';
+
 /** HTML that is safe to insert into a page as it is. */
 export interface Html {
   readonly html: string;
@@ -54,7 +56,6 @@ export function formatBytes(count: number): string {
   return `${value < 9.95 && unit > 0 ? value.toFixed(1) : value.toFixed(0)} ${BYTE_UNITS[unit] ?? ''}`;
 }
 
-const DAY_MS = 86_400_000;
 /** Formatted days by day number: a project's page repeats the same few hundreds of times. */
 const dayCache = new Map<number, string>();
 

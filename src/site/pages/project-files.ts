@@ -2,7 +2,7 @@ import type { Project, ProjectFile } from '../../model/project.js';
 import { reasonSentence } from './failures.js';
 import { formatBytes, formatQuantity, formatDay, formatDuration, escape, pathSegment } from './html.js';
 import { logPath } from '../layout.js';
-import type { PageBuffer } from '../files/page-buffer.js';
+import type { PageBuffer } from '../../files/page-buffer.js';
 
 /** The relative path from a project's page to the top of the site. */
 export const PROJECT_ROOT = '../../';

@@ -1,9 +1,10 @@
+import { DAY_MS } from '../../units.js';
 import type { Project, ProjectFile, ProjectVersion } from '../../model/project.js';
 import { isPrerelease } from '../../wheels/versions.js';
 import { failureSentence } from './failures.js';
 import { formatDay } from './html.js';
 import { logPath } from '../layout.js';
-import type { PageBuffer } from '../files/page-buffer.js';
+import type { PageBuffer } from '../../files/page-buffer.js';
 import { filesByVersion, isImported, type OfferedFiles } from './project-files.js';
 import { newestMetadata, type NewestMetadata } from './project-metadata.js';
 import { parseSerial } from '../simple/serial.js';
@@ -126,7 +127,6 @@ const logUrl = (build: number | null, base: string): string =>
 const isPrereleaseVersion = (version: string): boolean => /[a-z]/i.test(version) && isPrerelease(version);
 
 const TWO_DIGITS = Array.from({ length: 60 }, (_, n) => String(n).padStart(2, '0'));
-const DAY_MS = 86_400_000;
 
 /** Formats a time like toISOString(), but only to the second, and five times as fast. */
 function jsonTime(ms: number | null): string {

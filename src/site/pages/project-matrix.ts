@@ -5,7 +5,7 @@ import { STATE_LABELS } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
 import { formatQuantity, formatDay, escape } from './html.js';
 import { logPath } from '../layout.js';
-import type { PageBuffer } from '../files/page-buffer.js';
+import type { PageBuffer } from '../../files/page-buffer.js';
 import { VISIBLE_VERSIONS, PROJECT_ROOT as ROOT, isImported } from './project-files.js';
 
 interface Column {

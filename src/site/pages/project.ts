@@ -4,7 +4,7 @@ import { failureSentence, reasonSentence } from './failures.js';
 import { formatBytes, formatCount, formatDay, html, raw, type Html } from './html.js';
 import { pipInstallCommand, simpleUrl } from './install.js';
 import { farmPath, logPath, projectPath } from '../layout.js';
-import type { PageBuffer } from '../files/page-buffer.js';
+import type { PageBuffer } from '../../files/page-buffer.js';
 import { PROJECT_ROOT as ROOT, addFiles, filesByVersion, type OfferedFiles } from './project-files.js';
 import { addMatrix } from './project-matrix.js';
 import {

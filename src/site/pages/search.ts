@@ -2,12 +2,13 @@ import { existsSync, mkdirSync, readdirSync, rmSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import type { SearchRow } from '../../model/project.js';
-import { withDiskErrors, writeIfChanged } from '../files/atomic.js';
+import { GZIP_SUFFIX, writeIfChanged } from '../../files/atomic.js';
+import { withDiskErrors } from '../../files/disk.js';
+import { Spill } from '../../files/spill.js';
 import { browseFiles, packagesPage, type LetterGroup, type PackageSummary } from './packages.js';
-import { GZIP_SUFFIX, packagesPath, searchPath } from '../layout.js';
+import { packagesPath, searchPath } from '../layout.js';
 import { TrigramIndex } from './search-grams.js';
 import { bestEntries, letterFile, treeFiles, type SearchEntry } from './search-tree.js';
-import { Spill } from '../files/spill.js';
 
 /** Descriptions are cut to fit on one line. */
 const DESCRIPTION_CHARS = 90;

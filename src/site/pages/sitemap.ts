@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { SearchRow } from '../../model/project.js';
-import { withDiskErrors, removeFiles, writeIfChanged } from '../files/atomic.js';
+import { removeFiles, writeIfChanged } from '../../files/atomic.js';
+import { withDiskErrors } from '../../files/disk.js';
 import { escape } from './html.js';
 import {
   faqPath,

@@ -3,17 +3,17 @@ import { join } from 'node:path';
 import { normalise } from '../../wheels/names.js';
 import {
   ensureSymlink,
-  withDiskErrors,
   readHead,
   hasContent,
   removeFiles,
   removeStaleTemporaries,
   replaceFile,
   writeIfChanged,
-} from '../files/atomic.js';
-import { AtomicFileWriter } from '../files/atomic-writer.js';
+} from '../../files/atomic.js';
+import { AtomicFileWriter } from '../../files/atomic-writer.js';
+import { withDiskErrors } from '../../files/disk.js';
 import { FILES_LINK, SIBLINGS, simplePath } from '../layout.js';
-import { PageBuffer } from '../files/page-buffer.js';
+import { PageBuffer } from '../../files/page-buffer.js';
 import { removePypi, writePypi } from './pypi-files.js';
 import { pypiJson } from './pypi-json.js';
 import { HEAD_BYTES } from './serial.js';
@@ -67,7 +67,7 @@ export class SimpleIndexWriter {
     const folder = this.#path(simplePath(project.name));
     const index = join(folder, HTML);
     const v1Json = join(folder, V1_JSON);
-    const currentHead = withDiskErrors(v1Json, () => readHead(v1Json, HEAD_BYTES));
+    const currentHead = readHead(v1Json, HEAD_BYTES);
     const currentSerial = simpleSerialOf(currentHead) ?? -1;
     if (currentSerial > serial) return currentSerial;
     this.#html.clear();
@@ -78,7 +78,7 @@ export class SimpleIndexWriter {
     simpleJson(project, this.#json);
     const sameContent = () =>
       hasContent(v1Json, this.#json.bytes.subarray(head), simpleJsonHead(currentSerial).length);
-    if (currentSerial === rootSerial && withDiskErrors(v1Json, sameContent)) {
+    if (currentSerial === rootSerial && sameContent()) {
       writeIfChanged(index, this.#html.bytes);
       ensureSymlink(folder, V1_HTML, HTML);
       this.#writePypi(project, currentSerial);
@@ -94,9 +94,7 @@ export class SimpleIndexWriter {
   /** Returns true if the package has a page. */
   has(name: string): boolean {
     const folder = this.#path(simplePath(normalise(name)));
-    return withDiskErrors(folder, () =>
-      SIBLINGS.some((sibling) => readHead(join(folder, sibling), 1) !== undefined),
-    );
+    return SIBLINGS.some((sibling) => readHead(join(folder, sibling), 1) !== undefined);
   }
 
   /**
@@ -105,7 +103,7 @@ export class SimpleIndexWriter {
    */
   remove(name: string, serial: number): boolean {
     const folder = this.#path(simplePath(normalise(name)));
-    const head = withDiskErrors(folder, () => readHead(join(folder, V1_JSON), HEAD_BYTES));
+    const head = readHead(join(folder, V1_JSON), HEAD_BYTES);
     if ((simpleSerialOf(head) ?? -1) > serial) return false;
     removePypi(this.#root, normalise(name));
     removeFiles(folder, SIBLINGS);
@@ -138,7 +136,7 @@ export class SimpleIndexWriter {
       htmlFile.add(ROOT_HTML.foot);
       jsonFile.add(ROOT_JSON.foot);
       const v1Json = join(folder, V1_JSON);
-      if ((withDiskErrors(v1Json, () => simpleSerialOf(readHead(v1Json, HEAD_BYTES))) ?? -1) > serial) return;
+      if ((simpleSerialOf(readHead(v1Json, HEAD_BYTES)) ?? -1) > serial) return;
       htmlFile.commit();
       ensureSymlink(folder, V1_HTML, HTML);
       jsonFile.commit();

@@ -1,7 +1,7 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { codeOf } from '../../files/disk.js';
-import { ensureSymlink, withDiskErrors, removeFiles, replaceFile, writeIfChanged } from '../files/atomic.js';
+import { ensureSymlink, removeFiles, replaceFile, writeIfChanged } from '../../files/atomic.js';
+import { undefinedIfMissing, withDiskErrors } from '../../files/disk.js';
 import { pypiPath } from '../layout.js';
 
 const LINK_NAME = 'json';
@@ -47,17 +47,8 @@ function removePagesExcept(folder: string, kept: readonly (string | undefined)[]
 const pageNames = (folder: string): readonly string[] =>
   withDiskErrors(
     folder,
-    () => undefinedIfAbsent(() => readdirSync(folder))?.filter((name) => PAGE_NAME.test(name)) ?? [],
+    () => undefinedIfMissing(() => readdirSync(folder))?.filter((name) => PAGE_NAME.test(name)) ?? [],
   );
 
 const linkTarget = (folder: string): string | undefined =>
-  withDiskErrors(folder, () => undefinedIfAbsent(() => readlinkSync(join(folder, LINK_NAME))));
-
-function undefinedIfAbsent<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}
+  withDiskErrors(folder, () => undefinedIfMissing(() => readlinkSync(join(folder, LINK_NAME))));

@@ -1,6 +1,6 @@
 import type { IndexedFile } from '../../model/project.js';
 import { newestRelease, type ReleaseWithFiles } from '../../wheels/newest-release.js';
-import type { PageBuffer } from '../files/page-buffer.js';
+import type { PageBuffer } from '../../files/page-buffer.js';
 import { parseSerial } from './serial.js';
 import type { SimpleProject } from './render.js';
 import { uploadTime } from './upload-time.js';

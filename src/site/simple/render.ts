@@ -1,7 +1,7 @@
 import type { CoreMetadata } from '../../model/fields.js';
 import type { IndexedFile, Project } from '../../model/project.js';
 import { escape } from '../pages/html.js';
-import type { PageBuffer } from '../files/page-buffer.js';
+import type { PageBuffer } from '../../files/page-buffer.js';
 import { parseSerial } from './serial.js';
 import { uploadTime } from './upload-time.js';
 

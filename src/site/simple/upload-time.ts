@@ -1,4 +1,5 @@
-const DAY_MS = 86_400_000;
+import { DAY_MS, HOUR_MS } from '../../units.js';
+
 let cachedDay = -1;
 let cachedDayText = '';
 const twoDigits = (n: number): string => (n < 10 ? `0${String(n)}` : String(n));
@@ -16,5 +17,5 @@ export function uploadTime(ms: number): string {
     cachedDayText = new Date(dayIndex * DAY_MS).toISOString().slice(0, 11);
   }
   const msOfDay = Math.floor(ms) - dayIndex * DAY_MS;
-  return `${cachedDayText}${twoDigits(Math.floor(msOfDay / 3_600_000))}:${twoDigits(Math.floor(msOfDay / 60_000) % 60)}:${twoDigits(Math.floor(msOfDay / 1000) % 60)}.${threeDigits(msOfDay % 1000)}000Z`;
+  return `${cachedDayText}${twoDigits(Math.floor(msOfDay / HOUR_MS))}:${twoDigits(Math.floor(msOfDay / 60_000) % 60)}:${twoDigits(Math.floor(msOfDay / 1000) % 60)}.${threeDigits(msOfDay % 1000)}000Z`;
 }

@@ -11,9 +11,9 @@
 import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate as breathe, setTimeout as sleep } from 'node:timers/promises';
-import { writeIfChanged } from '../../../src/site/files/atomic.js';
+import { writeIfChanged } from '../../../src/files/atomic.js';
 import { SIBLINGS } from '../../../src/site/layout.js';
-import { compressPages } from '../../../src/site/files/compress.js';
+import { compressPages } from '../../../src/site/compress-pages.js';
 import { SimpleIndexWriter } from '../../../src/site/simple/index-writer.js';
 import type { SimpleProject } from '../../../src/site/simple/render.js';
 import { WheelStore } from '../../../src/wheels/store.js';

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import type { IndexedFile } from '../../../src/model/project.js';
-import { compressPages } from '../../../src/site/files/compress.js';
+import { compressPages } from '../../../src/site/compress-pages.js';
 import { SimpleIndexWriter } from '../../../src/site/simple/index-writer.js';
 import { HEAD_BYTES } from '../../../src/site/simple/serial.js';
 import { simpleSerialOf } from '../../../src/site/simple/render.js';

@@ -1,5 +1,6 @@
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
-import { withDiskErrors, createTemporary, moveIntoPlace } from './atomic.js';
+import { closeSync, rmSync, writeFileSync } from 'node:fs';
+import { moveIntoPlace, openTemporary } from './atomic.js';
+import { withDiskErrors } from './disk.js';
 import { PageBuffer } from './page-buffer.js';
 
 /** Bytes that are collected before they are written to the disk. */
@@ -18,12 +19,8 @@ export class AtomicFileWriter {
   /** Creates the temporary file for `path`. */
   constructor(path: string) {
     this.#path = path;
-    let file = -1;
-    this.#temporary = withDiskErrors(path, () =>
-      createTemporary(path, (temporary) => {
-        file = openSync(temporary, 'wx', 0o644);
-      }),
-    );
+    const { temporary, file } = openTemporary(path);
+    this.#temporary = temporary;
     this.#file = file;
   }
 
@@ -33,9 +30,8 @@ export class AtomicFileWriter {
   }
 
   #flush(): void {
-    const { bytes } = this.#buffer;
     withDiskErrors(this.#path, () => {
-      for (let written = 0; written < bytes.length;) written += writeSync(this.#file, bytes, written);
+      writeFileSync(this.#file, this.#buffer.bytes);
     });
     this.#buffer.clear();
   }
@@ -46,9 +42,7 @@ export class AtomicFileWriter {
     if (temporary === undefined) return;
     this.#flush();
     this.#temporary = undefined;
-    withDiskErrors(this.#path, () => {
-      moveIntoPlace(temporary, this.#path);
-    });
+    moveIntoPlace(temporary, this.#path);
   }
 
   /** Closes the file, and removes it if it was not committed. Has to be called in any case. */

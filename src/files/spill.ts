@@ -1,11 +1,12 @@
+import { HOUR_MS } from '../units.js';
 import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { withDiskErrors } from './atomic.js';
+import { withDiskErrors } from './disk.js';
 
 /** Limits what is held in memory. Only the larger parts are then flushed, so that no file is opened for a few lines. */
 const MAX_BUFFERED_CHARS = 6_000_000;
 /** A folder that was last changed longer ago than this was left by a killed process. */
-const ABANDONED_MS = 3_600_000;
+const ABANDONED_MS = HOUR_MS;
 /** No web server serves a name that begins with a dot. */
 const FOLDER_PREFIX = '.tmp-spill-';
 

@@ -1,9 +1,9 @@
+import { HOUR_MS } from '../units.js';
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   existsSync,
   fstatSync,
-  mkdirSync,
   openSync,
   readFileSync,
   readSync,
@@ -18,9 +18,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { codeOf, diskError } from '../../files/disk.js';
-import { GZIP_SUFFIX } from '../layout.js';
+import { codeOf, makeFolders, syncFile, undefinedIfMissing, withDiskErrors } from './disk.js';
 
+/**
+ * The suffix of a file's compressed form, for clients that accept gzip. It is removed before the file is replaced, and
+ * written again when the file has not changed for a while, so it always matches the file.
+ */
+export const GZIP_SUFFIX = '.gz';
 /** Prefix of every temporary file's name. No web server serves a name that begins with a dot. */
 const TEMPORARY_PREFIX = '.tmp-';
 /** Prefix of this process's temporary files: no two processes ever choose the same name. */
@@ -29,8 +33,8 @@ let temporaryCount = 0;
 
 /**
  * Writes `content` to a temporary file in the folder of `path`, which is created if it is missing, and returns the
- * temporary file's path. The caller moves it into place. Like everything in this file it is synchronous: an actor that
- * does nothing but write is faster that way (measured). Throws the errors of diskError().
+ * temporary file's path. The caller moves it into place. Apart from syncs, everything in this file is synchronous: for
+ * a few KB, handing a call to a thread costs more than the call (measured). Throws the errors of diskError().
  */
 export function writeTemporary(path: string, content: string | Uint8Array): string {
   return withDiskErrors(path, () =>
@@ -40,18 +44,46 @@ export function writeTemporary(path: string, content: string | Uint8Array): stri
   );
 }
 
-/** Like writeTemporary(), but `write` creates the file, and file system errors are thrown as they are. */
-export function createTemporary(path: string, write: (temporary: string) => void): string {
+/** Like writeTemporary(), but syncs the file to the disk. */
+export async function writeTemporarySynced(path: string, content: Uint8Array): Promise<string> {
+  const { temporary, file } = openTemporary(path);
+  try {
+    await withDiskErrors(path, async () => {
+      writeFileSync(file, content);
+      await syncFile(file);
+    });
+    return temporary;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Creates a temporary file as writeTemporary() does, and returns it open. */
+export function openTemporary(path: string): { temporary: string; file: number } {
+  let file = -1;
+  const temporary = withDiskErrors(path, () =>
+    createTemporary(path, (name) => {
+      file = openSync(name, 'wx', 0o644);
+    }),
+  );
+  return { temporary, file };
+}
+
+/** Has `create` make a temporary file, link or the like. Throws file system errors as they are. */
+function createTemporary(path: string, create: (temporary: string) => void): string {
   temporaryCount += 1;
   const folder = dirname(path);
-  const temporary = join(folder, `${OWN_TEMPORARY_PREFIX}${String(temporaryCount)}`);
+  const temporary = join(folder, `${OWN_TEMPORARY_PREFIX}${temporaryCount}`);
   try {
     try {
-      write(temporary);
+      create(temporary);
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error;
-      mkdirSync(folder, { recursive: true });
-      write(temporary);
+      makeFolders(folder);
+      create(temporary);
     }
     return temporary;
   } catch (error) {
@@ -62,25 +94,25 @@ export function createTemporary(path: string, write: (temporary: string) => void
 
 /**
  * Moves a temporary file to `path` atomically: a reader sees the whole old file or the whole new one. The compressed
- * form of the old file is removed first, because a compressed form always has to match its page. Throws file system
- * errors as they are.
+ * form of the old file is removed first, because a compressed form always has to match its file. Throws the errors of
+ * diskError().
  */
 export function moveIntoPlace(temporary: string, path: string): void {
-  try {
-    const compressed = path + GZIP_SUFFIX;
-    if (existsSync(compressed)) unlinkIfExists(compressed);
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
+  withDiskErrors(path, () => {
+    try {
+      const compressed = path + GZIP_SUFFIX;
+      if (existsSync(compressed)) unlinkIfExists(compressed);
+      renameSync(temporary, path);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    }
+  });
 }
 
 /** Replaces a file atomically. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE. */
 export function replaceFile(path: string, content: string | Uint8Array): void {
-  withDiskErrors(path, () => {
-    moveIntoPlace(writeTemporary(path, content), path);
-  });
+  moveIntoPlace(writeTemporary(path, content), path);
 }
 
 /**
@@ -105,42 +137,38 @@ export function ensureSymlink(folder: string, name: string, target: string): voi
 /** Like replaceFile(), but a file that already has this content keeps its modification time and its compressed form. */
 export function writeIfChanged(path: string, content: string | Uint8Array): void {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-  if (!withDiskErrors(path, () => hasContent(path, bytes))) replaceFile(path, bytes);
+  if (!hasContent(path, bytes)) replaceFile(path, bytes);
 }
 
 /** Returns true if the file consists of `offset` bytes, whatever they are, and then exactly `bytes`. */
 export function hasContent(path: string, bytes: Uint8Array, offset = 0): boolean {
-  let file: number;
-  try {
-    file = openSync(path, 'r');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return false;
-    throw error;
-  }
-  try {
-    return (
-      fstatSync(file).size === offset + bytes.length && readFileSync(file).subarray(offset).equals(bytes)
-    );
-  } finally {
-    closeSync(file);
-  }
+  const isEqual = withOpenFile(
+    path,
+    (file) =>
+      fstatSync(file).size === offset + bytes.length && readFileSync(file).subarray(offset).equals(bytes),
+  );
+  return isEqual ?? false;
 }
 
 /** Returns the first `count` bytes of a file as Latin-1 text; undefined if there is no such file. */
 export function readHead(path: string, count: number): string | undefined {
-  let file: number;
-  try {
-    file = openSync(path, 'r');
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-  try {
+  return withOpenFile(path, (file) => {
     const head = Buffer.alloc(count);
     return head.toString('latin1', 0, readSync(file, head, 0, count, 0));
-  } finally {
-    closeSync(file);
-  }
+  });
+}
+
+/** Opens a file for `read`; returns undefined if there is none. Throws the errors of diskError(). */
+export function withOpenFile<T>(path: string, read: (file: number) => T): T | undefined {
+  return withDiskErrors(path, () => {
+    const file = undefinedIfMissing(() => openSync(path, 'r'));
+    if (file === undefined) return undefined;
+    try {
+      return read(file);
+    } finally {
+      closeSync(file);
+    }
+  });
 }
 
 /** Removes files in this order, each after its compressed form, and then the folder if it is empty. */
@@ -163,7 +191,7 @@ export function removeFiles(folder: string, names: readonly string[]): void {
  * are younger than an hour stay: another process may be writing them.
  */
 export function removeStaleTemporaries(folder: string): void {
-  const cutoffMs = Date.now() - 3_600_000;
+  const cutoffMs = Date.now() - HOUR_MS;
   withDiskErrors(folder, () => {
     // Another process may just have removed the folder.
     const names = existsSync(folder) ? readdirSync(folder) : [];
@@ -177,18 +205,7 @@ export function removeStaleTemporaries(folder: string): void {
 }
 
 function unlinkIfExists(path: string): void {
-  try {
+  undefinedIfMissing(() => {
     unlinkSync(path);
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error;
-  }
-}
-
-/** Runs a synchronous `operation`; throws its file system errors as those of diskError(). */
-export function withDiskErrors<T>(path: string, operation: () => T): T {
-  try {
-    return operation();
-  } catch (error) {
-    throw diskError(path, error);
-  }
+  });
 }
