@@ -135,7 +135,6 @@ export class TheOracle extends Actor {
       oracle,
       {
         ALLPKGS: async () => ({ verb: 'PACKAGES', names: [...(await packages.allPackages(db))] }),
-        ALLVERS: async () => ({ verb: 'VERSIONS', versions: [...(await versions.allVersions(db))] }),
         PKGEXISTS: async (m) => ({ verb: 'EXISTS', exists: await packages.packageExists(db, m.package) }),
         VEREXISTS: async (m) => ({
           verb: 'EXISTS',
@@ -149,7 +148,6 @@ export class TheOracle extends Actor {
           verb: 'PACKAGES',
           names: [...(await packages.offeredPackages(db, m, offersRemoved))],
         }),
-        VERFILES: (m) => filesAnswer(projects.versionFiles(db, m.package, m.version)),
         FILEORIGIN: async (m) => ({ verb: 'ORIGIN', origin: await projects.fileOrigin(db, m.filename) }),
         PUBLISHED: async (m) => ({ verb: 'PUBLISHED', files: await publishedSiblings(db, m.filename) }),
         PROJECT: async (m) => ({ verb: 'PROJECT', project: await projects.projectDetails(db, m.package) }),
@@ -159,9 +157,6 @@ export class TheOracle extends Actor {
         GETABIS: async () => ({ verb: 'ABIS', targets: [...(await targets.listTargets(db))] }),
         ADDABI: (m) => done(targets.addTarget(db, m)),
         DELABI: (m) => done(targets.removeTarget(db, m.abi, m.platform)),
-        GETSKIP: async (m) => ({ verb: 'SKIP', skip: await versions.skipReason(db, m.package, m.version) }),
-        GETPYPI: async () => ({ verb: 'PYPI', serial: await control.pypiSerial(db) }),
-        SETPYPI: (m) => done(control.setPypiSerial(db, m.serial, m.fence)),
         SUMUP: async (m) => ({ verb: 'SUMMED', more: await sumUp(db, m.fence) }),
         GETSTATS: async () => ({ verb: 'STATS', statistics: await readStatistics(db) }),
         QUEUE: async () => {
@@ -198,7 +193,6 @@ export class TheOracle extends Actor {
         SKIPVER: (m) => done(versions.skipVersion(db, m.package, m.version, m.skip)),
         YANKVER: (m) => done(versions.yankVersion(db, m.package, m.version, m.yanked)),
         UNYANKVER: (m) => done(versions.yankVersion(db, m.package, m.version, null)),
-        QUARANTINE: (m) => done(packages.setQuarantined(db, m.package, m.version, m.quarantined)),
         DELBUILD: (m) => filesAnswer(versions.deleteBuilds(db, m.package, m.version)),
         DELVER: (m) => filesAnswer(versions.deleteVersion(db, m.package, m.version)),
         DELPKG: (m) => filesAnswer(packages.deletePackage(db, m.package)),

@@ -85,15 +85,6 @@ async function newestMetadata(db: Queryable, files: readonly IndexedFile[]): Pro
   return row?.core_metadata ?? null;
 }
 
-export async function versionFiles(db: Queryable, name: string, version: string): Promise<readonly string[]> {
-  const rows = await db.query<{ filename: string }>(
-    `select filename from files f join versions v using (version_id) join packages p using (package_id)
-     where p.package = $1 and v.version = $2 order by filename`,
-    [name, version],
-  );
-  return rows.map(({ filename }) => filename);
-}
-
 /** Returns the package and version of a file, and the target that it was built for, if that is still known. */
 export async function fileOrigin(db: Queryable, filename: string): Promise<FileOrigin | null> {
   const [row] = await db.query<RowOf<{ origin: FileOrigin }>>(

@@ -7,33 +7,12 @@ import type { Database, Queryable } from './pool.js';
 import { releaseHolds, notifyQueue, requeue } from './queue.js';
 import { ensureSpecifierIds } from './targets.js';
 
-export async function allVersions(db: Queryable): Promise<readonly [string, string][]> {
-  const rows = await db.query<{ package: string; version: string }>(
-    'select package, version from versions join packages using (package_id) order by package, sort_key, version',
-  );
-  return rows.map((row) => [row.package, row.version]);
-}
-
 export async function versionExists(db: Queryable, name: string, version: string): Promise<boolean> {
   const rows = await db.query(
     'select 1 from versions join packages using (package_id) where package = $1 and version = $2',
     [name, version],
   );
   return rows.length > 0;
-}
-
-/** Returns the reason why a version is skipped: its own, else its package's; null if it is not skipped. */
-export async function skipReason(
-  db: Queryable,
-  name: string,
-  version: string | null,
-): Promise<string | null> {
-  const [row] = await db.query<{ skip: string | null }>(
-    `select coalesce(v.skip, p.skip) as skip from packages p
-     left join versions v on v.package_id = p.package_id and v.version = $2 where p.package = $1`,
-    [name, version],
-  );
-  return row?.skip ?? null;
 }
 
 /**

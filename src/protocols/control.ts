@@ -66,7 +66,7 @@ export const slaveControl = new Protocol('slaves', {
   /** Makes the slave abandon its current build, which other slaves may try soon. */
   SKIP: slaveOrder,
   /** Returns the status of all slaves. */
-  HELLO: { fields: {}, answers: { SLAVES: { slaves: listOf(SlaveStatus, 100_000) } }, reads: true },
+  HELLO: { fields: {}, answers: { SLAVES: { slaves: listOf(SlaveStatus, 100_000) } } },
 });
 
 /** Status that is published for monitors; messages may be lost. */
@@ -99,6 +99,5 @@ export const actorPing = new Protocol('ping', {
     answers: {
       PONG: { task: Task, pid: Count, protocol: Count, leader: Flag, paused: Flag, served: Count },
     },
-    reads: true,
   },
 });

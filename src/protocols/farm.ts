@@ -24,7 +24,6 @@ export const farmIdentity = new Protocol('farm', {
   WHO: {
     fields: { version: ShortText },
     answers: { FARM: IDENTITY_FIELDS, BYE: { reason: ShortText } },
-    reads: true,
   },
   /** Published by them every ANNOUNCE_INTERVAL_S, for processes that asked while nobody could answer. */
   HERE: { fields: IDENTITY_FIELDS },

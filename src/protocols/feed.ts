@@ -18,22 +18,26 @@ import { Protocol } from './protocol.js';
 const Name = Package;
 const FlagOrNull = orNull(Flag);
 
-/** The net effect of a batch of events on a project: see src/pypi/fold.ts. Null: the events say nothing about it. */
+/** The combined effect of a batch of events on a project: see src/pypi/fold.ts. Null: they don't affect the property. */
 export interface ProjectChange {
   readonly name: string;
+  /** The highest serial of its events. */
   readonly serial: number;
+  /** The project was removed with all its versions at the time; later versions have changes of their own. */
   readonly wiped: boolean;
+  /** Whether the project exists after the events. */
   readonly present: boolean | null;
   readonly quarantined: boolean | null;
 }
 
-/** The net effect of a batch of events on a version. */
+/** The combined effect of a batch of events on a version. */
 export interface VersionChange {
   readonly name: string;
   readonly version: string;
   readonly serial: number;
-  /** Seconds since 1970. */
+  /** The time of its first event, seconds since 1970; null if no event released it. */
   readonly released: number | null;
+  /** Its earlier state is void: the version was removed, and (unless `removed`) released again. */
   readonly reset: boolean;
   readonly removed: boolean;
   readonly sdist: boolean | null;
@@ -99,7 +103,7 @@ const fence = Count;
  * lease; requests of one that has been replaced are refused. All requests are idempotent.
  */
 export const feed = new Protocol('feed', {
-  POSITION: { fields: {}, answers: { POSITION: { position: FeedPosition } }, reads: true },
+  POSITION: { fields: {}, answers: { POSITION: { position: FeedPosition } } },
   /** Applies folded events and records the position that they reach, in one transaction. */
   EVENTS: {
     fields: {
@@ -118,7 +122,6 @@ export const feed = new Protocol('feed', {
   LOOKS: {
     fields: { limit: Count },
     answers: { LOOKS: { looks: listOf(Type.Tuple([Name, orNull(ShortText), Flag]), 10_000) } },
-    reads: true,
   },
   /**
    * Applies a project's page. A version that it doesn't list is only missing, until an event says that it was removed,
@@ -158,7 +161,6 @@ export const feed = new Protocol('feed', {
   KNOWN: {
     fields: { after: Type.String({ maxLength: 200 }), limit: Count },
     answers: { KNOWN: { projects: listOf(Type.Tuple([Name, Count, orNull(Time), Flag, Flag]), 100_000) } },
-    reads: true,
   },
   /** All projects were compared with the root; `held` packages wait for approval of their removal. */
   COMPARED: { fields: { fence, held: orNull(Count) }, answers: DONE },

@@ -1,3 +1,4 @@
+import { DAY_MS } from '../units.js';
 import {
   CoreMetadata,
   Count,
@@ -102,7 +103,6 @@ export const fileSystem = new Protocol('fs', {
   STANDING: {
     fields: { package: Package, filename: FileName },
     answers: { STANDS: { standing: orNull(FileStamp) } },
-    reads: true,
   },
   /**
    * Claims a published file for a build that will be logged soon, so that nobody removes it until then. Null: it is
@@ -122,7 +122,7 @@ export const fileSystem = new Protocol('fs', {
     answers: { ...done, KEPT: {} },
   },
   /** Total and free bytes of the file system that holds the output path. */
-  STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } }, reads: true },
+  STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } } },
 });
 
 /**
@@ -146,7 +146,7 @@ export const juggler = new Protocol('juggler', {
  */
 export const bucketConfig = (name: string) => ({
   name,
-  maxAgeMs: 86_400_000,
+  maxAgeMs: DAY_MS,
   maxBytes: 144 * 1024 ** 2,
   lastChunks: 160,
 });

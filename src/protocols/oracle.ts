@@ -39,14 +39,9 @@ const VERSION_KEY_FIELDS = { package: Package, version: Version };
 
 /** The requests to the Oracle: every query and every change that actors make to the database. All are idempotent. */
 export const oracle = new Protocol('db', {
-  ALLPKGS: { fields: {}, answers: { PACKAGES: { names: listOf(Package, 10_000_000) } }, reads: true },
-  ALLVERS: {
-    fields: {},
-    answers: { VERSIONS: { versions: listOf(Type.Tuple([Package, Version]), 100_000_000) } },
-    reads: true,
-  },
-  PKGEXISTS: { fields: { package: Package }, answers: { EXISTS: { exists: Flag } }, reads: true },
-  VEREXISTS: { fields: VERSION_KEY_FIELDS, answers: { EXISTS: { exists: Flag } }, reads: true },
+  ALLPKGS: { fields: {}, answers: { PACKAGES: { names: listOf(Package, 10_000_000) } } },
+  PKGEXISTS: { fields: { package: Package }, answers: { EXISTS: { exists: Flag } } },
+  VEREXISTS: { fields: VERSION_KEY_FIELDS, answers: { EXISTS: { exists: Flag } } },
   PKGFILES: {
     fields: { package: Package },
     answers: {
@@ -61,48 +56,37 @@ export const oracle = new Protocol('db', {
         listed: orNull(Count),
       },
     },
-    reads: true,
   },
   /** Packages with files to offer, by name, after `after`. */
   INDEX: {
     fields: { after: Text, limit: Count },
     answers: { PACKAGES: { names: listOf(Package, 100_000) } },
-    reads: true,
   },
   /** The packages that the root of the simple index lists, by name, after `after`: [package, serial of its page]. */
   LISTED: {
     fields: { after: Text, limit: Count },
     answers: { LISTED: { projects: listOf(Type.Tuple([Package, Count]), 100_000) } },
-    reads: true,
-  },
-  VERFILES: {
-    fields: VERSION_KEY_FIELDS,
-    answers: { FILES: { filenames: listOf(FileName, 10_000) } },
-    reads: true,
   },
   /** The origin of a listed file; null: no such file is listed. */
   FILEORIGIN: {
     fields: { filename: FileName },
     answers: { ORIGIN: { origin: orNull(FileOrigin) } },
-    reads: true,
   },
   /** All files ever published of the project and version in this wheel's name, including those removed since. */
   PUBLISHED: {
     fields: { filename: FileName },
     answers: { PUBLISHED: { files: PublishedFiles } },
-    reads: true,
   },
-  PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } }, reads: true },
+  PROJECT: { fields: { package: Package }, answers: { PROJECT: { project: orNull(Project) } } },
   /**
    * Rows for the search and the sitemap, by name, after `after`: [package, description, files, downloads in 30 days].
    */
   SEARCHINDEX: {
     fields: { after: Text, limit: Count },
     answers: { INDEX: { packages: listOf(SearchRow, 100_000) } },
-    reads: true,
   },
   /** What the home page shows in addition to the statistics. */
-  GETHOME: { fields: {}, answers: { HOME: { front: HomePageData } }, reads: true },
+  GETHOME: { fields: {}, answers: { HOME: { front: HomePageData } } },
   GETBUILD: {
     fields: { build_id: Id },
     answers: {
@@ -123,28 +107,20 @@ export const oracle = new Protocol('db', {
         put_back: orNull(RequeueReason),
       },
     },
-    reads: true,
   },
-  GETABIS: { fields: {}, answers: { ABIS: { targets: listOf(RegisteredTarget, 1000) } }, reads: true },
+  GETABIS: { fields: {}, answers: { ABIS: { targets: listOf(RegisteredTarget, 1000) } } },
   ADDABI: {
     fields: { abi: Tag, platform: Tag, py_version_tag: Tag, skip: Reason },
     answers: { DONE: {} },
   },
   DELABI: { fields: { abi: Tag, platform: Tag }, answers: DONE },
-  GETSKIP: {
-    fields: { package: Package, version: orNull(Version) },
-    answers: { SKIP: { skip: Reason } },
-    reads: true,
-  },
-  GETPYPI: { fields: {}, answers: { PYPI: { serial: Count } }, reads: true },
-  /** `fence` is the revision of the sender's lease; a serial from a previous holder is refused. */
-  SETPYPI: { fields: { serial: Count, fence: Count }, answers: DONE },
   /**
-   * Sums up the recent changes to the statistics and their history; `more`: some are left. `fence` as in SETPYPI.
-   * Changes that are not summed up yet count as well, but are more expensive to read.
+   * Sums up the recent changes to the statistics and their history; `more`: some are left. `fence` is the revision of
+   * the sender's lease; one that has been replaced is refused. Changes that are not summed up yet count as well, but
+   * are more expensive to read.
    */
   SUMUP: { fields: { fence: Count }, answers: { SUMMED: { more: Flag } } },
-  GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } }, reads: true },
+  GETSTATS: { fields: {}, answers: { STATS: { statistics: Statistics } } },
 
   /**
    * The queue: its length and the builds that ended in an hour, as of `age_s` seconds ago, some of them estimates if
@@ -164,18 +140,15 @@ export const oracle = new Protocol('db', {
         last_minute: Count,
       },
     },
-    reads: true,
   },
   QUEUEPKG: {
     fields: { package: Package },
     answers: { STANDS: { exists: Flag, versions: listOf(QueuedVersion, 1_000_000) } },
-    reads: true,
   },
   /** Versions with files that left the index more than `grace_s` seconds ago: [package, version]. */
   GONE: {
     fields: { grace_s: Seconds, limit: Count },
     answers: { GONE: { versions: listOf(Type.Tuple([Package, Version]), 10_000) } },
-    reads: true,
   },
 
   NEWPKG: {
@@ -192,7 +165,6 @@ export const oracle = new Protocol('db', {
   SKIPVER: { fields: { ...VERSION_KEY_FIELDS, skip: Reason }, answers: DONE },
   YANKVER: { fields: { ...VERSION_KEY_FIELDS, yanked: ShortText }, answers: DONE },
   UNYANKVER: { fields: VERSION_KEY_FIELDS, answers: DONE },
-  QUARANTINE: { fields: { package: Package, version: orNull(Version), quarantined: Flag }, answers: DONE },
   /** Deletes the builds, files and downloads of a version; answered with the names of the deleted files. */
   DELBUILD: { fields: VERSION_KEY_FIELDS, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
   DELVER: { fields: VERSION_KEY_FIELDS, answers: { FILES: { filenames: listOf(FileName, 10_000) } } },
@@ -238,7 +210,6 @@ export const oracle = new Protocol('db', {
     answers: {
       LEASE: { package: orNull(Package), version: orNull(Version), abi: orNull(Tag), platform: orNull(Tag) },
     },
-    reads: true,
   },
   LOGBUILD: {
     fields: { builds: listOf(LoggedBuild, 1000) },
@@ -271,10 +242,9 @@ export const oracle = new Protocol('db', {
   LOADPAGES: {
     fields: { lane: Type.Union(PAGE_PRIORITIES.map((priority) => Type.Literal(priority))), after: Count },
     answers: { PAGES: { pages: listOf(DuePage) } },
-    reads: true,
   },
   /** The tasks that are paused; `*` stands for all. */
-  GETPAUSED: { fields: {}, answers: { PAUSED: { tasks: listOf(ShortText, 100) } }, reads: true },
+  GETPAUSED: { fields: {}, answers: { PAUSED: { tasks: listOf(ShortText, 100) } } },
   SETPAUSED: { fields: { task: ShortText, paused: Flag }, answers: DONE },
 });
 

@@ -9,8 +9,6 @@ export interface VerbSpec {
   readonly fields: FieldSchemas;
   /** The possible answers; ERROR is always possible. Without answers, the message is published. */
   readonly answers?: Readonly<Record<string, FieldSchemas>>;
-  /** The request only reads, so that it can be retried freely. */
-  readonly reads?: boolean;
 }
 export type VerbSpecs = Readonly<Record<string, VerbSpec>>;
 

@@ -43,7 +43,6 @@ export const HEALTH_VERBS = {
   OUTCOMES: {
     fields: {},
     answers: { OUTCOMES: { outcomes: listOf(SlaveOutcome, 10_000) } },
-    reads: true,
   },
   /** Sets a slave aside, whose failures since `since` need confirmation; without a reason, readmits it. */
   SETASIDE: {

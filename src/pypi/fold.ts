@@ -1,40 +1,16 @@
+import type { ProjectChange, VersionChange } from '../protocols/feed.js';
 import type { ChangeEvent } from './changelog.js';
 
-/** The combined effect of a series of events on a project. Null: the events don't affect the property. */
-interface FoldedProjectChange {
-  readonly name: string;
-  /** The highest serial of its events. */
-  readonly serial: number;
-  /** The project was removed with all its versions at the time; later versions have changes of their own. */
-  wiped: boolean;
-  /** Whether the project exists after the events. */
-  present: boolean | null;
-  quarantined: boolean | null;
-}
-
-/** The combined effect of a series of events on a version. */
-interface FoldedVersionChange {
-  readonly name: string;
-  readonly version: string;
-  readonly serial: number;
-  /** The time of its first event, seconds; null if no event released it. */
-  released: number | null;
-  /** Its earlier state is void: the version was removed, and (unless `removed`) released again. */
-  reset: boolean;
-  removed: boolean;
-  sdist: boolean | null;
-  yanked: boolean | null;
-  quarantined: boolean | null;
-}
-
 interface FoldedChanges {
-  readonly projects: readonly FoldedProjectChange[];
-  readonly versions: readonly FoldedVersionChange[];
+  readonly projects: readonly ProjectChange[];
+  readonly versions: readonly VersionChange[];
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface ProjectDraft {
-  readonly project: { -readonly [K in keyof FoldedProjectChange]: FoldedProjectChange[K] };
-  readonly versions: Map<string, { -readonly [K in keyof FoldedVersionChange]: FoldedVersionChange[K] }>;
+  readonly project: Mutable<ProjectChange>;
+  readonly versions: Map<string, Mutable<VersionChange>>;
 }
 
 /**

@@ -37,7 +37,7 @@ export function fastClock(speed = CLOCK_SPEED): Clock {
 }
 
 export function gazerSpec(url: string, overrides: Partial<CloudGazerSettings>): ActorSpec<undefined> {
-  const http = { pauseMs: 5, timeoutMs: 2000, contact: 'admin@example.org' };
+  const http = { retryDelayMs: 5, timeoutMs: 2000, contact: 'admin@example.org' };
   const settings: CloudGazerSettings = {
     index: new SimpleIndexClient(`${url}/simple/`, http),
     changelog: new Changelog(`${url}/pypi`, http),
