@@ -7,7 +7,7 @@ import type { WatchSettings } from '../src/pypi/watch-list.js';
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
 const MAX_WHEEL_BYTES = 2 * 1024 ** 3;
 /** MB of V8 semi-space for a Scribe: its pages are megabytes of small strings. */
-export const SCRIBE_HEAP_LIMIT_MB = 16;
+export const SCRIBE_SEMI_SPACE_MB = 16;
 
 /**
  * The cast: every task of the farm, in the order in which a master starts them. All are restarted alike:
@@ -54,7 +54,7 @@ export const CAST: readonly ActorSpec<Settings>[] = [
     wave: 2,
     // The database keeps what is to be written; slaves must not wait for it.
     nice: 10,
-    semiSpaceMb: SCRIBE_HEAP_LIMIT_MB,
+    semiSpaceMb: SCRIBE_SEMI_SPACE_MB,
     load: async () => {
       const { TheScribe } = await import('./the-scribe.js');
       const { SimpleIndexWriter } = await import('../src/site/simple/index-writer.js');

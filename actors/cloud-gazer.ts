@@ -1,6 +1,7 @@
+import { DAY_MS } from '../src/units.js';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, hasCode, rethrowUnexpected } from '../src/errors.js';
 import { feed, projectToTuple, versionToTuple } from '../src/protocols/feed.js';
 import { PRIORITY, type Release } from '../src/model/release.js';
 import { oracle } from '../src/protocols/oracle.js';
@@ -11,7 +12,7 @@ import { ThrottledError } from '../src/pypi/http.js';
 import type { SimpleIndexClient } from '../src/pypi/index-reader.js';
 import { ChangelogReader } from '../src/pypi/log-reader.js';
 import { NamesReader } from '../src/pypi/names-reader.js';
-import { IndexRateLimiter, forEachConcurrently } from '../src/pypi/pace.js';
+import { IndexRateLimiter, forEachConcurrently } from '../src/pypi/rate-limiter.js';
 import { readProject, readReleaseList } from '../src/pypi/project-page.js';
 import type { ProjectRelease as IndexRelease } from '../src/pypi/releases.js';
 import type { ChangelogPosition } from '../src/pypi/reorder.js';
@@ -37,7 +38,6 @@ export interface CloudGazerSettings {
   readonly contact: string | null;
 }
 
-const DAY_MS = 24 * 3_600_000;
 /** Pages fetched concurrently, and milliseconds that a release waits for its project's page. */
 const MAX_CONCURRENT_PAGES = 4;
 const LIVE_PAGE_TIMEOUT_MS = 5000;
@@ -172,7 +172,7 @@ export class CloudGazer extends Actor {
         this.log.info('watch list loaded', { follows: String(this.#watchList) });
       this.#watchListError = undefined;
     } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
       if (error.message !== this.#watchListError)
         this.log.warning(
           'the watch list is invalid; until it is corrected, the previous one is used',
@@ -210,7 +210,7 @@ export class CloudGazer extends Actor {
    * changelog has been followed before: then it is only down.
    */
   async #abandonChangelog(error: unknown): Promise<void> {
-    const isMissing = error instanceof PiwError && error.code === 'PIW_NO_CHANGELOG';
+    const isMissing = hasCode(error, 'PIW_NO_CHANGELOG');
     if (!isMissing || (await this.#loadPosition()).read > 0) throw error;
     const { url } = this.#settings.index;
     this.log.warning("no changelog at pypi-xmlrpc; following the index's pages instead", { url }, error);
@@ -238,7 +238,7 @@ export class CloudGazer extends Actor {
       if (!this.#rateLimiter.isBackingOff()) this.#rateLimiter.succeeded(source);
     } catch (error) {
       if (this.isStopping()) return;
-      if (!(error instanceof PiwError)) throw error;
+      rethrowUnexpected(error);
       this.#backOff(source, error);
     }
   }
@@ -295,7 +295,7 @@ export class CloudGazer extends Actor {
         )
           namesRead.add(name);
       } catch (error) {
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
         if (error instanceof ThrottledError) this.#backOff('pages', error);
         else this.log.debug('page could not be read', { package: name }, error);
       }
@@ -325,7 +325,7 @@ export class CloudGazer extends Actor {
           await this.#readPage(name, { etag, describe: !described, signal: this.#stopController.signal });
         } catch (error) {
           if (this.isStopping()) return;
-          if (!(error instanceof PiwError)) throw error;
+          rethrowUnexpected(error);
           await this.#feed.request('FAILED', { fence: this.context.fence(), package: name });
           if (error instanceof ThrottledError) this.#backOff('pages', error);
           else this.log.warning('page could not be read', { package: name }, error);

@@ -1,7 +1,8 @@
+import { HOUR_MS } from '../src/units.js';
 import { randomBytes } from 'node:crypto';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
-import { PiwError, isDiskError } from '../src/errors.js';
+import { PiwError, isDiskError, hasCode } from '../src/errors.js';
 import { bigBrother } from '../src/protocols/big-brother.js';
 import { chase, type SitePart } from '../src/protocols/chase.js';
 import type { CoreMetadata } from '../src/model/fields.js';
@@ -28,7 +29,7 @@ export const IMPORT_USER = 'importer';
 const MAX_DAMAGED_TRANSFERS = 5;
 /** Seconds after which an importer asks again whether its file can be taken. */
 const RETRY_AFTER_S = 5;
-const IMPORT_EXPIRY_MS = 3_600_000;
+const IMPORT_EXPIRY_MS = HOUR_MS;
 
 interface ChaseSettings {
   /** Seconds for which wheels are kept after their version was removed from the index; null: forever. */
@@ -418,7 +419,7 @@ export class MrChase extends Actor {
     try {
       return (await this.#bigBrother.request('GATHER', {})).statistics;
     } catch (error) {
-      if (!(error instanceof PiwError) || error.code !== 'PIW_NO_RESPONDERS') throw error;
+      if (!hasCode(error, 'PIW_NO_RESPONDERS')) throw error;
       return (await this.#database.request('GETSTATS', {})).statistics;
     }
   }

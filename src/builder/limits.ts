@@ -1,3 +1,4 @@
+import { HOUR_MS } from '../units.js';
 import type { Failure } from './failure.js';
 
 /**
@@ -32,7 +33,7 @@ export interface BuildLimits {
 const MB = 1024 ** 2;
 
 export const DEFAULT_BUILD_LIMITS: BuildLimits = {
-  silenceMs: 3_600_000,
+  silenceMs: HOUR_MS,
   log: 16 * MB,
   logFails: false,
   output: 1024 * MB,

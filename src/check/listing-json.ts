@@ -1,3 +1,4 @@
+import { DAY_MS } from '../units.js';
 import { format, type FaultReporter } from './faults.js';
 import { API_VERSION } from './listing-html.js';
 import { SHA256, type ListedFile, type Listing } from './listing.js';
@@ -17,7 +18,7 @@ const SPECIFIED_KEYS = {
 
 const UPLOAD_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
 /** How far an upload time may be in the future: clocks may run fast. */
-const MAX_CLOCK_SKEW_MS = 24 * 3600 * 1000;
+const MAX_CLOCK_SKEW_MS = DAY_MS;
 
 export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

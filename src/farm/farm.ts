@@ -8,7 +8,7 @@ import { masterConnection } from '../connection.js';
 import { migrate } from '../database/migrations.js';
 import { Database } from '../database/pool.js';
 import { releaseHolds } from '../database/queue.js';
-import { ERRORS, PiwError } from '../errors.js';
+import { ERRORS, PiwError, rethrowUnexpected } from '../errors.js';
 import { nodeFlags } from '../node-flags.js';
 import { status } from '../protocols/control.js';
 import { SimpleIndexClient } from '../pypi/index-reader.js';
@@ -24,10 +24,15 @@ import { startPostgres } from '../servers/postgres.js';
 import { unprivilegedAccount } from '../servers/privileges.js';
 import { ManagedProcess } from '../servers/process.js';
 import { findPython, readPipSettings, type PythonInterpreter } from '../servers/python.js';
-import { ensureReachable } from './reach.js';
+import { ensureReachable } from './reachable-folder.js';
 import { writeSampleIndex } from './sample-index.js';
 import { stageProgram, type StagedProgram } from './stage.js';
-import { updateStates, resolveRequirements, type Requirement, type RequestedVersion } from './wanted.js';
+import {
+  updateStates,
+  resolveRequirements,
+  type Requirement,
+  type RequestedVersion,
+} from './requested-versions.js';
 
 interface FarmOptions {
   readonly requirements: readonly Requirement[];
@@ -251,7 +256,7 @@ export class Farm {
         await updateStates(bus, url, wanted, { patient: !this.#options.once });
       } catch (error) {
         // A part of the farm is restarting; its state is in the database.
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
       }
       reportSettled();
       await sleep(300, undefined, { signal }).catch(() => undefined);

@@ -1,7 +1,7 @@
-import { PiwError } from '../errors.js';
+import { PiwError, rethrowUnexpected } from '../errors.js';
 import type { LogMethod } from '../log.js';
 import type { SimpleIndexClient } from './index-reader.js';
-import type { IndexRateLimiter } from './pace.js';
+import type { IndexRateLimiter } from './rate-limiter.js';
 import { groupByRelease } from './releases.js';
 import { selectReleases, type WantedRelease, type WatchedProject } from './watch.js';
 
@@ -43,7 +43,7 @@ export class NamesReader {
         await this.#readProject(watched, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
         this.#follower.onError(watched.name, error);
       }
     }

@@ -1,9 +1,9 @@
 import type { LogMethod } from '../log.js';
+import { DAY_MS } from '../units.js';
 import { compareWithRoot, nextToPoll, type KnownProject } from './compare.js';
 import type { IndexRoot, SimpleIndexClient } from './index-reader.js';
 import type { WatchList } from './watch-list.js';
 
-const DAY_MS = 24 * 3_600_000;
 /** Up to this many packages are removed without confirmation. */
 const MAX_UNCONFIRMED_REMOVALS = 10;
 

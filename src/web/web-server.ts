@@ -4,7 +4,7 @@ import type { LogMethod } from '../log.js';
 import { answerRequest } from './answer.js';
 import { ConnectionLimiter, clientAddress, type ConnectionLimits } from './connections.js';
 import { sendText } from './responses.js';
-import { answerSerially } from './serial-answers.js';
+import { answerSerially } from './pipelining.js';
 
 /** The time limits for a request's headers and for the whole request, and how often they are checked, milliseconds. */
 const HTTP_TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5000 };

@@ -1,6 +1,6 @@
 import type { LogHost } from '../protocols/weblog.js';
 import { parseUserAgent } from './agents.js';
-import { isCountedStatus, classifyRequest, isWheelRequest } from './asked.js';
+import { isCountedStatus, classifyRequest, isWheelRequest } from './requests.js';
 import { createLineParser, type LogFormat } from './lines.js';
 import { LruCache } from '../concurrency/lru-cache.js';
 import type { LogStretchBuilder } from './stretch.js';

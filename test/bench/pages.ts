@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SCRIBE_HEAP_LIMIT_MB } from '../../actors/cast.js';
+import { SCRIBE_SEMI_SPACE_MB } from '../../actors/cast.js';
 import type { Benchmark } from './bench.js';
 import { WorkerProcess } from './processes.js';
 
@@ -70,7 +70,7 @@ async function measureRounds(
     { length: scribes },
     (_, n) =>
       new WorkerProcess(
-        ['./pages-writer.js', SCRIBE_HEAP_LIMIT_MB],
+        ['./pages-writer.js', SCRIBE_SEMI_SPACE_MB],
         join(folder, String(n)),
         mode,
         ...shape.map(String),

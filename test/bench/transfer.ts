@@ -187,7 +187,7 @@ async function overSlowLink(
   makeJob: (n: number) => TransferJob,
 ): Promise<number[]> {
   const server = new URL(address);
-  const proxy = new WorkerProcess('../helpers/slow-line.js', server.port, String(ONE_WAY_MS));
+  const proxy = new WorkerProcess('../helpers/latency-proxy.js', server.port, String(ONE_WAY_MS));
   server.port = String(((await proxy.receive()) as { port: number }).port);
   const slave = new WorkerProcess('./sender.js', server.href);
   try {

@@ -1,3 +1,4 @@
+import { DAY_MS } from '../../src/units.js';
 import t from 'tap';
 import type { ChangeEvent, Changelog, ChangelogEvent } from '../../src/pypi/changelog.js';
 import type { IndexRoot, SimpleIndexClient } from '../../src/pypi/index-reader.js';
@@ -5,7 +6,6 @@ import { ChangelogReader } from '../../src/pypi/log-reader.js';
 import { RootReader, type RootFollower } from '../../src/pypi/root-reader.js';
 import { WatchList } from '../../src/pypi/watch-list.js';
 
-const DAY_MS = 24 * 3_600_000;
 const everything = new WatchList([], { empty: 'all', contents: null });
 const { signal } = new AbortController();
 

@@ -11,7 +11,7 @@ import {
   type WebServerKind,
   type RunningWebServer,
 } from '../helpers/web-servers.js';
-import { sendRequest, type ServerAnswer } from './ask.js';
+import { sendRequest, type ServerAnswer } from './send-request.js';
 import { makeOutput, WHEEL } from './output.js';
 import { TRAVERSAL_PATHS, JSON_TYPE, EXPECTATIONS, type Expectation } from './table.js';
 

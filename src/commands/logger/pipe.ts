@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage } from '../../errors.js';
 import { LogCounter } from '../../weblog/counting.js';
-import { UnspooledLogCounter } from '../../weblog/live.js';
+import { UnspooledLogCounter } from '../../weblog/unspooled-counter.js';
 import { LineSplitter, type LineBlock } from '../../weblog/source.js';
 import type { Spool } from '../../weblog/spool.js';
 import type { LoggerContext } from './context.js';

@@ -1,8 +1,9 @@
+import { HOUR_MS } from '../../units.js';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Settings } from '../../config.js';
 import { findRunningPid, startTime } from '../../servers/process.js';
-import { normalisePrefix, publicPath } from '../../weblog/asked.js';
+import { normalisePrefix, publicPath } from '../../weblog/requests.js';
 import { CountryDatabase, HostResolver } from '../../weblog/hosts.js';
 import { LineReader } from '../../weblog/reader.js';
 import { Spool } from '../../weblog/spool.js';
@@ -12,7 +13,7 @@ import type { LoggerContext } from './context.js';
 /** How long a line waits for others before it is sent, milliseconds. */
 const MAX_STRETCH_DELAY_MS = 1000;
 /** How often the country database is reopened if its file has changed, milliseconds. */
-const GEOIP_REFRESH_INTERVAL_MS = 3600_000;
+const GEOIP_REFRESH_INTERVAL_MS = HOUR_MS;
 
 /**
  * Creates the context of a logger from the settings, with `extra` added to it; call `close` at the end. Throws

@@ -5,7 +5,7 @@ import {
   normalisePrefix,
   isWheelRequest,
   publicPath,
-} from '../../src/weblog/asked.js';
+} from '../../src/weblog/requests.js';
 
 const classify = (path: string) => classifyRequest(`GET ${path} HTTP/1.1`);
 const wheel = 'demo-1.0+local-cp311-cp311-linux_armv7l.whl';

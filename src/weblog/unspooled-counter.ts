@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { PiwError } from '../errors.js';
+import { PiwError, rethrowUnexpected } from '../errors.js';
 import type { LogCollector } from './counting.js';
 import { countBadLine, type HostLookup, type LineReader } from './reader.js';
 import type { LineBlock } from './source.js';
@@ -85,7 +85,7 @@ export class UnspooledLogCounter {
       try {
         await this.#submit(stretch);
       } catch (error) {
-        if (!(error instanceof PiwError)) throw error;
+        rethrowUnexpected(error);
         // It may or may not have been counted, so that what follows must be a new log.
         this.#log = undefined;
         this.dropped += stretch.tally.lines;

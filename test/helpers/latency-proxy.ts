@@ -1,6 +1,6 @@
 /**
  * A proxy that delays each direction of a connection by a number of milliseconds, without limiting its bandwidth. As a
- * process (`node slow-line.js PORT DELAY_MS`) it sends its port over IPC.
+ * process (`node latency-proxy.js PORT DELAY_MS`) it sends its port over IPC.
  */
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { PiwError } from '../../src/errors.js';
 import { ThrottledError } from '../../src/pypi/http.js';
-import { IndexRateLimiter } from '../../src/pypi/pace.js';
+import { IndexRateLimiter } from '../../src/pypi/rate-limiter.js';
 
 /** A clock that tests advance. */
 class RateLimiterClock {
