@@ -1,3 +1,4 @@
+import { HOUR_MS } from '../../src/units.js';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,8 +12,6 @@ import { ScriptedSession } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
-
-const HOUR_MS = 3_600_000;
 
 void t.test('setting a clock back or forward neither prolongs nor ends a lease', async (t) => {
   const { db, bus, settings, slaves } = await testMaster(t, { versions: ['1.0', '2.0'], tasks: [] });

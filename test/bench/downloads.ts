@@ -1,3 +1,4 @@
+import { DAY_MS } from '../../src/units.js';
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +21,6 @@ const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 /** Rows per COPY, as many as in a message. */
 const COPY_BATCH_ROWS = 10_000;
 const TABLES = ['downloads', 'page_hits', 'file_downloads', 'download_days', 'download_hours', 'logs'];
-const DAY_MS = 86_400_000;
 
 /**
  * Measures how fast a log is counted: `cat` pipes it into a real `piw logger`, which sends its lines through NATS,

@@ -1,3 +1,5 @@
+import { seededRandom } from '../helpers/random.js';
+
 /** Generates a web server's log like a farm's: pip on many machines, and thousands of files, some of them popular. */
 
 export interface LogShape {
@@ -27,7 +29,7 @@ export const filenameOf = (file: number): string =>
 
 /** Generates the lines in Apache's combined format, 2000 at a time; always the same lines for a shape. */
 export function* logLines({ lines, files, begin, perSecond }: LogShape): Generator<string> {
-  const random = seededRandomNumbers(1);
+  const random = seededRandom(1);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(random() * from.length)] as T;
   const agents = Array.from({ length: 400 }, () => pipAgent(pick));
   let second = -1;
@@ -72,15 +74,4 @@ function pipAgent(pick: <T>(from: readonly T[]) => T): string {
     system: { name: 'Linux', release: pick(KERNELS) },
   };
   return `pip/${pip} ${JSON.stringify(agentData).replaceAll('"', '\\"')}`;
-}
-
-/** Returns a generator of pseudo-random numbers between 0 and 1 (mulberry32). */
-function seededRandomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
 }

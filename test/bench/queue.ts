@@ -1,4 +1,3 @@
-import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Batcher } from '../../src/concurrency/batcher.js';
 import { ProtocolClient } from '../../src/actor/client.js';
@@ -18,6 +17,7 @@ import { PLATFORM, abisOf, fillPypiShape } from './pypi-shape.js';
 import { quantile } from './quantile.js';
 import { withBenchEnvironment } from './stage.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
+import { ProcessEntry, allProcesses } from '../helpers/proc.js';
 
 const SLAVES = 50;
 const REQUESTS_PER_S = 500;
@@ -293,20 +293,9 @@ async function measureEvents(
 
 /** Returns the proportional set size of a process and its descendants, MB of 2^20 bytes, and how many they are. */
 function pssOf(root: number): { readonly mb: number; readonly processes: number } {
-  const parents = new Map<number, number>();
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
-      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
-    } catch {
-      // The process has ended.
-    }
-  }
+  const parents = new Map(allProcesses().map(({ pid, parent }) => [pid, parent]));
   const isInTree = (pid: number): boolean => pid === root || (pid > 1 && isInTree(parents.get(pid) ?? 0));
-  const pids = [...parents.keys()].filter(isInTree);
-  const kb = pids.map((pid) =>
-    Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8'))?.[1] ?? 0),
-  );
-  return { mb: kb.reduce((sum, size) => sum + size, 0) / 1024, processes: pids.length };
+  const tree = [...parents.keys()].filter(isInTree).map((pid) => new ProcessEntry(pid));
+  const bytes = tree.reduce((sum, { proportionalBytes }) => sum + proportionalBytes, 0);
+  return { mb: bytes / 1024 ** 2, processes: tree.length };
 }

@@ -1,9 +1,11 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Script, createContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import { startWebServer } from '../../src/web/web-server.js';
 import type { SearchRow } from '../../src/model/project.js';
+import { ASSETS } from '../../src/site/pages/assets.js';
 import { Site } from '../../src/site/site.js';
 import { startBrowser } from '../helpers/browser.js';
 import type { Benchmark, BenchFigures } from './bench.js';
@@ -58,12 +60,13 @@ async function searchFigures(
   const rewriteMs = performance.now() - rewriteStart;
   clearInterval(memorySampler);
   say(`measuring what ${String(SEARCH_COUNT)} searches load`);
-  const loads = [...sampleNames(names, SEARCH_COUNT)].map((name) => exactSearchLoad(folder, name));
+  const loads: SearchLoad[] = [];
+  for (const name of sampleNames(names, SEARCH_COUNT)) loads.push(await typedSearchLoad(folder, name));
   say(`measuring what ${String(SEARCH_COUNT)} searches with a typo load`);
   const random = seededNumbers(17);
-  const mistyped = [...sampleNames(names, SEARCH_COUNT)]
-    .filter((name) => name.length > 5)
-    .map((name) => mistypedSearchLoad(folder, name, random));
+  const mistyped: Awaited<ReturnType<typeof mistypedSearchLoad>>[] = [];
+  for (const name of sampleNames(names, SEARCH_COUNT))
+    if (name.length > 5) mistyped.push(await mistypedSearchLoad(folder, name, random));
   const browserFigures = await firstResults(folder, [...sampleNames(names, BROWSER_SEARCH_COUNT)], say);
   return {
     search_write_ms: writeMs,
@@ -109,94 +112,76 @@ async function* paged(rows: Iterable<SearchRow>): AsyncGenerator<readonly Search
   yield page;
 }
 
-interface SearchNode {
-  readonly p: string;
-  readonly c?: string;
-  readonly t?: readonly (readonly [string])[];
-  readonly r: readonly (readonly [string])[];
+/** The part of site.js that is used. */
+interface SearchScript {
+  search(query: string): Promise<{ readonly rows: readonly (readonly [name: string])[] }>;
 }
 
-/**
- * Returns the bytes that the page's script loads while a name is typed letter by letter, according to the files that
- * search-tree.ts describes. Throws if the search doesn't find the name.
- */
-function exactSearchLoad(folder: string, name: string): { readonly plain: number; readonly packed: number } {
-  const key = name.replaceAll('-', '');
-  const seen = new Map<string, { node: SearchNode; plain: number; packed: number }>();
-  const load = (prefix: string): SearchNode => {
-    const cached = seen.get(prefix);
-    if (cached) return cached.node;
-    const path = prefix.length <= 2 ? prefix : `${prefix.slice(0, 2)}/${prefix}`;
-    const content = readFileSync(join(folder, `search/${path}.json`));
-    const node = JSON.parse(content.toString()) as SearchNode;
-    seen.set(prefix, { node, plain: content.length, packed: gzipSync(content).length });
-    return node;
+const searchScript = new Script(ASSETS.script.content.toString());
+
+/** Runs the pages' own script, without a page, on the files below `folder`; `sizes` gets the bytes of each that it loads. */
+function startSearchScript(folder: string, sizes: Map<string, SearchLoad>): SearchScript {
+  const fetch = (url: URL): Promise<object> => {
+    const file = join(folder, url.pathname);
+    if (!existsSync(file)) return Promise.resolve({ status: 404 });
+    const content = readFileSync(file);
+    sizes.set(url.pathname, { plain: content.length, packed: gzipSync(content).length });
+    return Promise.resolve({ ok: true, json: () => JSON.parse(content.toString()) as unknown });
   };
-  let last: SearchNode | undefined;
-  for (let length = 1; length <= key.length; length += 1) {
-    const typed = key.slice(0, length);
-    let node = load(typed.slice(0, 2));
-    while (
-      typed.length > node.p.length &&
-      typed.startsWith(node.p) &&
-      node.c?.includes(typed.charAt(node.p.length))
-    )
-      node = load(typed.slice(0, node.p.length + 1));
-    last = node;
+  const document = {
+    documentElement: { dataset: {} },
+    baseURI: 'http://localhost/',
+    querySelectorAll: () => [],
+    addEventListener: () => undefined,
+  };
+  const context = createContext({ document, fetch, navigator: {}, URL });
+  searchScript.runInContext(context);
+  return context as unknown as SearchScript;
+}
+
+interface SearchLoad {
+  readonly plain: number;
+  readonly packed: number;
+}
+
+/** Searches for these texts one after the other; returns the bytes that they load, and whether the last finds `name`. */
+async function searchLoad(
+  folder: string,
+  texts: readonly string[],
+  name: string,
+): Promise<SearchLoad & { readonly found: boolean }> {
+  const sizes = new Map<string, SearchLoad>();
+  const script = startSearchScript(folder, sizes);
+  let found = false;
+  for (const text of texts) {
+    const { rows } = await script.search(text);
+    found = rows.some(([result]) => result === name);
   }
-  const isFound = [...(last?.t ?? []), ...(last?.r ?? [])].some(([result]) => result === name);
-  if (!isFound) throw new Error(`the search for ${name} doesn't find it`);
-  const files = [...seen.values()];
+  const loads = [...sizes.values()];
   return {
-    plain: files.reduce((sum, { plain }) => sum + plain, 0),
-    packed: files.reduce((sum, { packed }) => sum + packed, 0),
+    found,
+    plain: loads.reduce((sum, { plain }) => sum + plain, 0),
+    packed: loads.reduce((sum, { packed }) => sum + packed, 0),
   };
 }
 
-interface GramNames {
-  readonly r: readonly string[];
+/** Returns what a search loads while a name is typed letter by letter. Throws if the search doesn't find the name. */
+async function typedSearchLoad(folder: string, name: string): Promise<SearchLoad> {
+  const texts = Array.from(name, (_, i) => name.slice(0, i + 1));
+  const load = await searchLoad(folder, texts, name);
+  if (!load.found) throw new Error(`the search for ${name} doesn't find it`);
+  return load;
 }
 
-/**
- * Returns the bytes that are loaded for a name with one letter left out (search-grams.ts), including the files of the
- * tree, and whether the name is found.
- */
+/** Returns what a search loads for a name with one letter left out, and whether it finds the name. */
 function mistypedSearchLoad(
   folder: string,
   name: string,
   random: () => number,
-): { readonly found: boolean; readonly plain: number; readonly packed: number } {
+): Promise<SearchLoad & { readonly found: boolean }> {
   const key = name.replaceAll('-', '');
   const omitted = 1 + Math.floor(random() * (key.length - 2));
-  const text = key.slice(0, omitted) + key.slice(omitted + 1);
-  let [found, plain, packed] = [false, 0, 0];
-  const load = (path: string): string => {
-    const file = join(folder, `search/${path}.json`);
-    if (!existsSync(file)) return '';
-    const content = readFileSync(file);
-    plain += content.length;
-    packed += gzipSync(content).length;
-    return content.toString();
-  };
-  let file = load(text.slice(0, 2));
-  while (file !== '') {
-    const node = JSON.parse(file) as SearchNode;
-    found ||= [...(node.t ?? []), ...node.r].some(([result]) => result === name);
-    const next = text.charAt(node.p.length);
-    if (next === '' || !text.startsWith(node.p) || !node.c?.includes(next)) break;
-    file = load(`${text.slice(0, 2)}/${text.slice(0, node.p.length + 1)}`);
-  }
-  const grams = Array.from({ length: Math.max(0, text.length - 2) }, (_, i) => text.slice(i, i + 3));
-  const step = Math.max(1, (grams.length - 1) / 4);
-  const sampledGrams = new Set(
-    Array.from({ length: Math.min(5, grams.length) }, (_, i) => grams[Math.round(i * step)]),
-  );
-  for (const gram of sampledGrams) {
-    const content = load(`grams/${(gram ?? '').slice(0, 2)}/${gram ?? ''}`);
-    if (content === '') continue;
-    found ||= (JSON.parse(content) as GramNames).r.some((row) => row.startsWith(`${name} `));
-  }
-  return { found, plain, packed };
+  return searchLoad(folder, [key.slice(0, omitted) + key.slice(omitted + 1)], name);
 }
 
 /** The part of playwright's API that is used; playwright may not be installed, so its types can't be imported. */

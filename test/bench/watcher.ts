@@ -1,7 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { processIds, readProcFile } from '../../src/builder/processes.js';
 import type { Benchmark } from './bench.js';
 import { WorkerProcess } from './processes.js';
 import type { WatcherReport } from './watcher-process.js';
@@ -21,7 +22,7 @@ export const watcher: Benchmark = {
     try {
       await Promise.all([waitUntilStarted(otherProcesses, processes), waitUntilStarted(build, tree)]);
       const { pid = 0 } = build;
-      const present = allPids().length;
+      const present = processIds().length;
       say(`${String(present)} processes are running, ${String(tree)} of them in the build`);
       const idle = await measure(folder, 0, seconds / 4);
       const watching = await measure(folder, pid, seconds);
@@ -33,12 +34,12 @@ export const watcher: Benchmark = {
         limits: {
           idle_process_ms_per_s: idle.cpuMs / idle.seconds,
           read_stat_of_all_ms: millisecondsFor(() => {
-            for (const name of allPids()) read(`/proc/${name}/stat`);
+            for (const id of processIds()) readProcFile(`/proc/${String(id)}/stat`);
           }),
           read_children_of_build_ms: millisecondsFor(() => {
             for (let next = [String(pid)]; next.length > 0;) {
               next = next.flatMap((parent) =>
-                read(`/proc/${parent}/task/${parent}/children`)
+                readProcFile(`/proc/${parent}/task/${parent}/children`)
                   .split(' ')
                   .filter((child) => child !== ''),
               );
@@ -74,17 +75,6 @@ async function measure(folder: string, pid: number, seconds: number): Promise<Wa
     return (await worker.receive()) as WatcherReport;
   } finally {
     worker.kill();
-  }
-}
-
-const allPids = (): readonly string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    // The process has ended.
-    return '';
   }
 }
 

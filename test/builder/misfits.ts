@@ -4,6 +4,7 @@ import type { BuildRequest, BuildResult } from '../../src/builder/build.js';
 import type { BuildLimits } from '../../src/builder/limits.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
+import { processesWith } from '../helpers/proc.js';
 
 /** An sdist of ours that misbehaves, and the expected result of its build. */
 export interface MisbehavingSdist {
@@ -64,7 +65,7 @@ export async function startMisbehavingIndex(
       },
       env: { PIW_TEST_WORD: daemonWord },
       check: (_result, sandboxed) =>
-        countProcesses(daemonWord) > 0
+        processesWith(daemonWord).length > 0
           ? `, but its daemon is still running${sandboxed ? '' : ' (without a sandbox)'}`
           : '',
     },
@@ -148,15 +149,6 @@ export async function startMisbehavingIndex(
   serverAddress = `127.0.0.1:${String(index.port)}/simple/piw-fixture-plain`;
   return { sdists, url: index.url, stop: () => index.stop() };
 }
-
-const countProcesses = (word: string): number =>
-  readdirSync('/proc').filter((pid) => {
-    try {
-      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(word);
-    } catch {
-      return false;
-    }
-  }).length;
 
 /** Checks that the previous build was removed completely, whatever it had done to its home. */
 const checkLeavesNothing = (folder: string) => (): string =>

@@ -7,7 +7,8 @@ import { confine } from '../../src/builder/sandbox.js';
 import { until } from '../helpers/bus.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, processesWith, temporaryFolder, createTestBuilder } from './workshop.js';
+import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
+import { processesWith } from '../helpers/proc.js';
 
 /** In the process that is killed: the parameters of its build, as JSON. */
 const CHILD_INPUT = process.env['PIW_TEST_ORPHANS'];

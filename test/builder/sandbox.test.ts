@@ -5,7 +5,8 @@ import t from 'tap';
 import { confine, type Confinement } from '../../src/builder/sandbox.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
-import { interpreter, processesWith, temporaryFolder, createTestBuilder } from './workshop.js';
+import { interpreter, temporaryFolder, createTestBuilder } from './workshop.js';
+import { processesWith } from '../helpers/proc.js';
 
 const index = await IndexServer.start([
   packFixture('peeks'),

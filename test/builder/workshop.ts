@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
@@ -19,19 +19,6 @@ export function temporaryFolder(t: Test): string {
     rmSync(path, { recursive: true, force: true, maxRetries: 3 });
   });
   return path;
-}
-
-/** Returns the ids of the processes that have this word in their command line. */
-export function processesWith(word: string): readonly string[] {
-  const has = (pid: string): boolean => {
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(word);
-    } catch {
-      // The process has ended.
-      return false;
-    }
-  };
-  return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && has(pid));
 }
 
 /** Creates a builder in its own folder with the machine's pip, and a factory of requests for it. */

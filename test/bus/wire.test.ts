@@ -78,6 +78,7 @@ void t.test('a server that hung has the same connections and subscriptions after
   })();
   t.equal(await bus.request(bus.subject('x'), 1), 1);
   const before = await nats.counts();
+  t.ok(before);
   nats.signal('SIGSTOP');
   let dials = 0;
   void (async () => {

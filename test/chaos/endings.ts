@@ -10,7 +10,7 @@
  * contains TEXT.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,6 +22,7 @@ import { startNats, type RunningNats } from '../../src/servers/nats-server.js';
 import { startPostgres, type RunningPostgres } from '../../src/servers/postgres.js';
 import { unprivilegedAccount } from '../../src/servers/privileges.js';
 import { findPython } from '../../src/servers/python.js';
+import { ProcessEntry, allProcesses } from '../helpers/proc.js';
 
 const { values } = parseArgs({
   options: { kills: { type: 'string', default: '40' }, only: { type: 'string', default: '' } },
@@ -52,41 +53,18 @@ let nats: RunningNats = await launchNats();
 let postgres: RunningPostgres = await launchPostgres();
 await migrate(postgres.adminDsn, { user: postgres.role });
 
-/** Returns the processes that match by their command line and environment. */
-function findProcesses(matches: (words: readonly string[], environment: string) => boolean): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return matches(words, readFileSync(`/proc/${pid}/environ`, 'latin1'));
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
-
 const actorPids = (): number[] =>
-  findProcesses(
-    (words, environment) =>
-      words.some((word) => word.endsWith('/actor-process.js')) && environment.includes(output),
-  );
+  allProcesses()
+    .filter(({ task, environment }) => task !== undefined && environment.includes(output))
+    .map(({ pid }) => pid);
 
-const parentOf = (pid: number): number => {
-  try {
-    const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-  } catch {
-    return 0;
-  }
-};
+const isRunning = (pid: number): boolean => new ProcessEntry(pid).state !== undefined;
 
 /** Returns the process ids of PostgreSQL and all of its sessions. */
 function postgresTree(): number[] {
   const { pid } = postgres.process;
   if (pid === undefined) return [];
-  return [pid, ...findProcesses(() => true).filter((child) => parentOf(child) === pid)];
+  return [pid, ...allProcesses().flatMap((child) => (child.parent === pid ? [child.pid] : []))];
 }
 
 interface MasterProcess {
@@ -176,7 +154,7 @@ const OUTAGES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
     signalAll(pids, 'SIGSTOP');
     return Promise.resolve(() => {
       // Some sessions may have exited since.
-      for (const pid of pids) if (parentOf(pid) > 0) process.kill(pid, 'SIGCONT');
+      for (const pid of pids) if (isRunning(pid)) process.kill(pid, 'SIGCONT');
       return Promise.resolve();
     });
   },
@@ -184,7 +162,7 @@ const OUTAGES: Readonly<Record<string, () => Promise<() => Promise<void>>>> = {
     const pids = [nats.process.pid, ...postgresTree()];
     signalAll(pids, 'SIGSTOP');
     return Promise.resolve(() => {
-      for (const pid of pids) if (pid !== undefined && parentOf(pid) > 0) process.kill(pid, 'SIGCONT');
+      for (const pid of pids) if (pid !== undefined && isRunning(pid)) process.kill(pid, 'SIGCONT');
       return Promise.resolve();
     });
   },

@@ -8,13 +8,14 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chmodSync } from 'node:fs';
+import { allProcesses } from '../helpers/proc.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const args = process.argv.slice(2);
@@ -62,27 +63,12 @@ events.on('line', (line) => {
 function farmProcesses(): Map<string, number[]> {
   const pidsByName = new Map<string, number[]>();
   const data = join(folder, 'data');
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    let words: string[];
-    let environment: string;
-    try {
-      words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
-    } catch {
-      continue;
-    }
-    const actor = words.findIndex((word) => word.endsWith('/actor-process.js'));
+  for (const { pid, words, environment, task } of allProcesses()) {
     const belongsToFarm = words.some((word) => word.startsWith(data)) || environment.includes(data);
     if (!belongsToFarm) continue;
-    const name =
-      actor > 0
-        ? words[actor + 1]
-        : (words[0] ?? '').endsWith('nats-server')
-          ? 'nats-server'
-          : (words[0] ?? '').endsWith('/postgres')
-            ? 'postgres'
-            : undefined;
-    if (name !== undefined) pidsByName.set(name, [...(pidsByName.get(name) ?? []), Number(pid)]);
+    const server = ['nats-server', 'postgres'].find((name) => (words[0] ?? '').endsWith(`/${name}`));
+    const name = task ?? server;
+    if (name !== undefined) pidsByName.set(name, [...(pidsByName.get(name) ?? []), pid]);
   }
   return pidsByName;
 }

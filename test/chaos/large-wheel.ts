@@ -8,7 +8,7 @@
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,6 +32,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         z.writestr(info + 'RECORD', '')
     return 'large-1.0-py3-none-any.whl'
 `;
+import { allProcesses } from '../helpers/proc.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'piw-large-'));
 chmodSync(folder, 0o755);
@@ -66,30 +67,13 @@ const farm = spawn(
 /** The peak resident memory of each process in MB, by its name. */
 const peaks = new Map<string, number>();
 const memorySampler = setInterval(() => {
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
-      if (
-        !environment.includes(dataDir) &&
-        !words.some((word) => word.includes(dataDir)) &&
-        Number(pid) !== farm.pid
-      )
-        continue;
-      const actor = words.findIndex((word) => word.endsWith('/actor-process.js'));
-      const bin = words.findIndex((word) => word.endsWith('bin.js'));
-      const name =
-        actor > 0
-          ? words[actor + 1]
-          : bin > 0
-            ? `piw ${words[bin + 1] ?? ''}`
-            : (words[0] ?? '').split('/').at(-1);
-      const rss = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024;
-      const label = name ?? '';
-      peaks.set(label, Math.max(peaks.get(label) ?? 0, rss));
-    } catch {
-      // It exited while it was being read.
-    }
+  for (const entry of allProcesses()) {
+    const { pid, words, environment, task } = entry;
+    if (!environment.includes(dataDir) && !words.some((word) => word.includes(dataDir)) && pid !== farm.pid)
+      continue;
+    const bin = words.findIndex((word) => word.endsWith('bin.js'));
+    const label = task ?? (bin > 0 ? `piw ${words[bin + 1] ?? ''}` : words[0]?.split('/').at(-1)) ?? '';
+    peaks.set(label, Math.max(peaks.get(label) ?? 0, entry.peakResidentBytes / 1024 ** 2));
   }
 }, 50);
 const code = await new Promise<number | null>((resolve) => farm.once('exit', resolve));

@@ -9,7 +9,8 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { withOutageFarm, type OutageNatsCounts, type OutageFarm, type OutageNats } from './outage-farm.js';
+import type { NatsCounts } from '../helpers/controlled-nats.js';
+import { withOutageFarm, type OutageFarm, type OutageNats } from './outage-farm.js';
 
 interface Outage {
   readonly name: string;
@@ -97,12 +98,12 @@ async function secondsUntilBuilds(farm: OutageFarm, additional: number): Promise
   }
 }
 
-const isRestored = (current: OutageNatsCounts, before: OutageNatsCounts): boolean =>
+const isRestored = (current: NatsCounts, before: NatsCounts): boolean =>
   current.connections === before.connections &&
   current.consumers <= before.consumers &&
   current.subscriptions <= before.subscriptions * SUBSCRIPTION_SLACK;
 
-async function waitUntilSettled(farm: OutageFarm, before: OutageNatsCounts): Promise<OutageNatsCounts> {
+async function waitUntilSettled(farm: OutageFarm, before: NatsCounts): Promise<NatsCounts> {
   const end = performance.now() + SETTLE_LIMIT_S * 1000;
   for (;;) {
     const current = await farm.nats.counts();
@@ -111,7 +112,7 @@ async function waitUntilSettled(farm: OutageFarm, before: OutageNatsCounts): Pro
   }
 }
 
-const formatCounts = ({ connections, consumers, subscriptions }: OutageNatsCounts) =>
+const formatCounts = ({ connections, consumers, subscriptions }: NatsCounts) =>
   `${String(connections)}/${String(consumers)}/${String(subscriptions)}`;
 
 await withOutageFarm(slaves, console.error, async (farm) => {

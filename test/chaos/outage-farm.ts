@@ -2,7 +2,7 @@
  * A farm for test/chaos/nats-outages.ts: a real cast, real slaves that don't run pip, and a nats-server to
  * fail.
  */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
@@ -13,7 +13,6 @@ import {
   readdirSync,
   rmSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,13 +30,14 @@ import { DataFolder } from '../../src/servers/data-folder.js';
 import { findNatsServer, startNats } from '../../src/servers/nats-server.js';
 import { freePort } from '../../src/servers/ports.js';
 import { startPostgres } from '../../src/servers/postgres.js';
-import { runAs, chownTo, unprivilegedAccount, type Account } from '../../src/servers/privileges.js';
+import { runAs, chownTo, unprivilegedAccount } from '../../src/servers/privileges.js';
 import { findPython } from '../../src/servers/python.js';
 import { stageProgram } from '../../src/farm/stage.js';
 import { createLog } from '../../src/log.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { fillQueue } from '../bench/dispatch.js';
+import { ControlledNats } from '../helpers/controlled-nats.js';
 import { storedWheel } from '../helpers/stored-wheel.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -48,69 +48,30 @@ const WHEEL_PAYLOAD = Buffer.alloc(200_000, 7);
 const FAILURE_INTERVAL = 10;
 const LARGE_LOG = 'a line of a log\n'.repeat(80_000);
 
-export interface OutageNatsCounts {
-  readonly connections: number;
-  readonly consumers: number;
-  readonly subscriptions: number;
-}
-
-/** A nats-server, whose store is a small disk of its own if this runs as root. */
-export class OutageNats {
-  readonly store: string;
+/** A farm's nats-server, whose store is a small disk of its own if this runs as root. */
+export class OutageNats extends ControlledNats {
   readonly hasOwnDisk: boolean;
-  readonly #command: string;
-  readonly #config: string;
-  readonly #log: string;
-  readonly #monitor: string;
-  readonly #account: Account | undefined;
-  #child: ChildProcess | undefined;
 
-  private constructor(command: string, folder: DataFolder, monitor: number) {
-    this.#command = command;
-    this.#account = folder.account;
-    this.store = folder.subfolder('nats');
-    this.#config = folder.join('nats.conf');
-    this.#log = folder.prepareLog('nats.log');
-    this.#monitor = `http://127.0.0.1:${String(monitor)}`;
+  private constructor(binary: string, folder: DataFolder, monitorPort: number) {
+    const config = folder.join('nats.conf');
+    super(
+      { binary, config, log: folder.prepareLog('nats.log'), store: folder.subfolder('nats') },
+      monitorPort,
+      { ...runAs(folder.account), env: { PATH: process.env['PATH'] } },
+    );
     this.hasOwnDisk = process.getuid?.() === 0;
     if (this.hasOwnDisk) {
-      const { uid = 0, gid = 0 } = this.#account ?? {};
+      const { uid = 0, gid = 0 } = folder.account ?? {};
       const options = `size=64m,uid=${String(uid)},gid=${String(gid)}`;
       execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', this.store]);
     }
-    const config = readFileSync(this.#config, 'utf8').replace(
-      /^ *store_dir: .*$/m,
-      '$&\n  max_file_store: 1TB',
-    );
-    const monitorConfig = `http: 127.0.0.1:${String(monitor)}\nlame_duck_duration: 30s\nlame_duck_grace_period: 2s\n`;
-    writeFileSync(this.#config, `${monitorConfig}${config}`);
+    const text = readFileSync(config, 'utf8').replace(/^ *store_dir: .*$/m, '$&\n  max_file_store: 1TB');
+    const monitorConfig = `http: 127.0.0.1:${String(monitorPort)}\nlame_duck_duration: 30s\nlame_duck_grace_period: 2s\n`;
+    writeFileSync(config, `${monitorConfig}${text}`);
   }
 
-  static async create(command: string, folder: DataFolder): Promise<OutageNats> {
-    return new OutageNats(command, folder, await freePort());
-  }
-
-  async start(): Promise<void> {
-    const log = openSync(this.#log, 'a');
-    const env = { PATH: process.env['PATH'] };
-    this.#child = spawn(this.#command, ['-c', this.#config], {
-      ...runAs(this.#account),
-      ...{ env, stdio: ['ignore', log, log] },
-    });
-    closeSync(log);
-    while ((await this.counts()) === undefined) await sleep(50);
-  }
-
-  signal(signal: NodeJS.Signals): void {
-    this.#child?.kill(signal);
-  }
-
-  async stop(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child;
-    if (child?.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill(signal);
-    await ended;
+  static async create(binary: string, folder: DataFolder): Promise<OutageNats> {
+    return new OutageNats(binary, folder, await freePort());
   }
 
   /** Deletes all that JetStream has stored. */
@@ -118,43 +79,9 @@ export class OutageNats {
     for (const name of readdirSync(this.store)) rmSync(join(this.store, name), { recursive: true });
   }
 
-  fillDisk(): void {
-    const file = openSync(join(this.store, 'filler'), 'w');
-    try {
-      for (;;) writeSync(file, Buffer.alloc(64 * 1024));
-    } catch (error) {
-      if (!String(error).includes('ENOSPC')) throw error;
-    } finally {
-      closeSync(file);
-    }
-  }
-
-  freeDisk(): void {
-    rmSync(join(this.store, 'filler'));
-  }
-
   async close(): Promise<void> {
-    this.signal('SIGCONT');
-    await this.stop('SIGTERM');
+    await this.stop();
     if (this.hasOwnDisk) execFileSync('umount', [this.store]);
-  }
-
-  /** Returns its counts; undefined while it doesn't answer. */
-  async counts(): Promise<OutageNatsCounts | undefined> {
-    const get = async (path: string, key: string): Promise<number> => {
-      const answer = await fetch(`${this.#monitor}/${path}`, { signal: AbortSignal.timeout(2000) });
-      return ((await answer.json()) as Record<string, number>)[key] ?? NaN;
-    };
-    try {
-      const [connections, consumers, subscriptions] = await Promise.all([
-        get('connz', 'num_connections'),
-        get('jsz', 'consumers'),
-        get('subsz', 'num_subscriptions'),
-      ]);
-      return { connections, consumers, subscriptions };
-    } catch {
-      return undefined;
-    }
   }
 }
 

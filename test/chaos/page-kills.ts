@@ -39,6 +39,7 @@ import { Site } from '../../src/site/site.js';
 import { startServers } from '../helpers/servers.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
+import { seededRandom } from '../helpers/random.js';
 
 const { values } = parseArgs({
   options: {
@@ -54,14 +55,8 @@ const VICTIM_INDEXES = TASKS.map((task, place) => (task === 'the-oracle' ? -1 : 
   (place) => place >= 0,
 );
 
-/** mulberry32, so that the same seed gives the same storm. */
-let state = Number(values.seed);
-function random(): number {
-  state = (state + 0x6d2b79f5) | 0;
-  let t = Math.imul(state ^ (state >>> 15), 1 | state);
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-}
+/** The same seed makes the same storm. */
+const random = seededRandom(Number(values.seed));
 const randomBelow = (n: number): number => Math.floor(random() * n);
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-chaos-'));

@@ -1,3 +1,4 @@
+import { DAY_MS } from '../../src/units.js';
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +11,7 @@ const run = promisify(execFile);
 /** The time limit for `--version`. */
 const VERSION_TIMEOUT_MS = 60_000;
 /** A cached client that is older than this is fetched again. */
-const STALE_MS = 7 * 24 * 3_600_000;
+const STALE_MS = 7 * DAY_MS;
 
 /** Versions of pip that ignore metadata files and read whole wheels: the oldest that reads JSON, and Debian 12's. */
 export const OLD_PIPS = ['pip 22.2', 'pip 23.0.1'] as const;

@@ -1,3 +1,4 @@
+import { DAY_MS } from '../../src/units.js';
 import t from 'tap';
 import { logBuilds } from '../../src/database/builds.js';
 import { setQuarantined, skipPackage } from '../../src/database/packages.js';
@@ -15,7 +16,6 @@ import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(200_000);
 
-const DAY_MS = 86_400_000;
 const DAY_0 = Date.UTC(2024, 0, 1);
 
 /** Returns a release of day `day` of 2024. */

@@ -13,7 +13,7 @@ import {
 import { addTarget } from '../../src/database/targets.js';
 import { addReleases, skipVersion, yankVersion } from '../../src/database/versions.js';
 import { testDatabase } from '../helpers/database.js';
-import { seededRandom } from '../helpers/fake-pypi/chance.js';
+import { seededRandom } from '../helpers/random.js';
 import {
   ARM,
   LINUX,

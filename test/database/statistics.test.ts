@@ -11,7 +11,7 @@ import { sumUp } from '../../src/database/sums.js';
 import { removeTarget } from '../../src/database/targets.js';
 import type { Statistics } from '../../src/protocols/statistics.js';
 import { emptyDatabase, testDatabase } from '../helpers/database.js';
-import { seededRandom } from '../helpers/fake-pypi/chance.js';
+import { seededRandom } from '../helpers/random.js';
 import { ARM, LINUX, RandomFarm } from '../helpers/random-farm.js';
 
 t.setTimeout(120_000);

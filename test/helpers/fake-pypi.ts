@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { NOT_FOUND, redirect, sendResponse, applyFault, type PypiResponse } from './fake-pypi/answers.js';
-import type { RandomSource } from './fake-pypi/chance.js';
+import type { RandomSource } from './random.js';
 import {
   FaultInjector,
   type RequestKind,

@@ -1,17 +1,8 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { allProcesses } from './proc.js';
 
 interface LeftoverProcess {
   readonly pid: number;
   readonly command: string;
-}
-
-function readOrNull(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    // The process has ended, or is another user's and therefore not ours.
-    return null;
-  }
 }
 
 /**
@@ -19,21 +10,9 @@ function readOrNull(path: string): string | null {
  * parent, and those of the process group `group`; without zombies. Needs /proc; without it the list is empty.
  */
 export function descendants(environmentEntry: string, group: number): LeftoverProcess[] {
-  const processes: LeftoverProcess[] = [];
-  for (const entry of readOrNull('/proc/self/stat') === null ? [] : readdirSync('/proc')) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const stat = readOrNull(`/proc/${entry}/stat`);
-    if (stat === null) continue;
-    const [state, , processGroup] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    if (state === 'Z' || state === 'X') continue;
-    const inheritsEntry =
-      readOrNull(`/proc/${entry}/environ`)?.split('\0').includes(environmentEntry) ?? false;
-    if (!inheritsEntry && Number(processGroup) !== group) continue;
-    processes.push({
-      pid,
-      command: (readOrNull(`/proc/${entry}/cmdline`) ?? '').replaceAll('\0', ' ').trim(),
-    });
-  }
-  return processes;
+  return allProcesses()
+    .filter(({ pid }) => pid !== process.pid)
+    .filter(({ state }) => state !== undefined && state !== 'Z' && state !== 'X')
+    .filter((entry) => entry.group === group || entry.environment.split('\0').includes(environmentEntry))
+    .map(({ pid, words }) => ({ pid, command: words.join(' ').trim() }));
 }

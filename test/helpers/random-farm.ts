@@ -24,7 +24,7 @@ import type { FailureFilter } from '../../src/protocols/retry.js';
 import type { ChangeEvent } from '../../src/pypi/changelog.js';
 import { foldEvents } from '../../src/pypi/fold.js';
 import type { PackageName } from '../../src/wheels/names.js';
-import { seededRandom } from './fake-pypi/chance.js';
+import { seededRandom } from './random.js';
 import { someRelease, insertSlave } from './rows.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 

@@ -1,3 +1,4 @@
+import { DAY_MS, HOUR_MS } from '../../src/units.js';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Project, ProjectFile, ProjectVersion, SearchRow } from '../../src/model/project.js';
@@ -11,8 +12,6 @@ import { NO_DETAILS } from '../../src/model/build-details.js';
 /** The data of a sample farm for Raspberry Pis, some years after it was started. */
 
 export const PLATFORM = 'linux_armv7l';
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 
 /** Returns a generator of reproducible numbers from 0 to below 1, which is random enough for pictures. */
 function pseudoRandom(seed: number): () => number {

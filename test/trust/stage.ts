@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
@@ -25,6 +25,7 @@ import { startFarmNats } from '../helpers/nats.js';
 import { RawNats, type RawRequestOptions } from '../helpers/raw-nats.js';
 import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 import { fileStateOf, makeWheel } from '../helpers/wheel.js';
+import { allProcesses } from '../helpers/proc.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const ABI = 'cp311';
@@ -169,19 +170,9 @@ function listTree(folder: string): readonly string[] {
 
 /** Returns the resident bytes of a master's children. */
 function residentBytesOf(parent: number, task?: string): number {
-  let bytes = 0;
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      if (Number(fields[1]) === parent && (task === undefined || command.includes(task)))
-        bytes += Number(fields[21]) * 4096;
-    } catch {
-      // It has exited in the meantime.
-    }
-  }
-  return bytes;
+  return allProcesses()
+    .filter((entry) => entry.parent === parent && (task === undefined || entry.task === task))
+    .reduce((bytes, { residentBytes }) => bytes + residentBytes, 0);
 }
 
 /** Runs a real slave for one build, and checks that its wheel is published. */

@@ -4,7 +4,7 @@ import {
   isAcquitted,
   type SlaveResult,
 } from '../../../actors/slave-driver/slave-comparison.js';
-import { seededRandom } from '../../helpers/fake-pypi/chance.js';
+import { seededRandom } from '../../helpers/random.js';
 
 t.setTimeout(120_000);
 

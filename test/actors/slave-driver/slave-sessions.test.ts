@@ -1,9 +1,8 @@
+import { DAY_MS, HOUR_MS } from '../../../src/units.js';
 import t from 'tap';
 import { SlaveSessions } from '../../../actors/slave-driver/slave-sessions.js';
 import { SlaveState } from '../../../actors/slave-driver/slave-state.js';
 
-const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 const HELLO = {
   ...{ version: '0/1', build_timeout_s: 100, busy_interval_s: 30, clock: 0 },
   ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },

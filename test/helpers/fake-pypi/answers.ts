@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import { pick, type RandomSource } from './chance.js';
+import { pick, type RandomSource } from '../random.js';
 import type { PypiFault } from './misbehaviour.js';
 import { faultXml } from './xmlrpc.js';
 

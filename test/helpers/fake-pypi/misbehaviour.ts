@@ -1,4 +1,4 @@
-import { seededRandom, draw, pick, type RandomSource } from './chance.js';
+import { seededRandom, draw, pick, type RandomSource } from '../random.js';
 import type { World, WorldEvent } from './world.js';
 
 /** The kind of a request, on which the possible faults of its answer depend. */

@@ -1,4 +1,4 @@
-import { randomBelow, seededRandom, pick, type RandomSource } from './chance.js';
+import { randomBelow, seededRandom, pick, type RandomSource } from '../random.js';
 import { World, normaliseName, type WorldOptions, type WorldProject, type WorldRelease } from './world.js';
 
 interface RandomWorldOptions extends WorldOptions {

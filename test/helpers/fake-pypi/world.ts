@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { draw } from './chance.js';
+import { draw } from '../random.js';
 
 /** An event of the changelog; the timestamp is in seconds, UTC. */
 export type WorldEvent = readonly [
