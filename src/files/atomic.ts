@@ -44,9 +44,9 @@ export function writeTemporary(path: string, content: string | Uint8Array): stri
   );
 }
 
-/** Like writeTemporary(), but syncs the file to the disk. */
+/** Like writeTemporary(), but syncs the file to the disk. Its folder has to exist: a new one would not be synced. */
 export async function writeTemporarySynced(path: string, content: Uint8Array): Promise<string> {
-  const { temporary, file } = openTemporary(path);
+  const { temporary, file } = openTemporary(path, false);
   try {
     await withDiskErrors(path, async () => {
       writeFileSync(file, content);
@@ -62,18 +62,17 @@ export async function writeTemporarySynced(path: string, content: Uint8Array): P
 }
 
 /** Creates a temporary file as writeTemporary() does, and returns it open. */
-export function openTemporary(path: string): { temporary: string; file: number } {
+export function openTemporary(path: string, makesFolder = true): { temporary: string; file: number } {
   let file = -1;
-  const temporary = withDiskErrors(path, () =>
-    createTemporary(path, (name) => {
-      file = openSync(name, 'wx', 0o644);
-    }),
-  );
+  const create = (name: string): void => {
+    file = openSync(name, 'wx', 0o644);
+  };
+  const temporary = withDiskErrors(path, () => createTemporary(path, create, makesFolder));
   return { temporary, file };
 }
 
 /** Has `create` make a temporary file, link or the like. Throws file system errors as they are. */
-function createTemporary(path: string, create: (temporary: string) => void): string {
+function createTemporary(path: string, create: (temporary: string) => void, makesFolder = true): string {
   temporaryCount += 1;
   const folder = dirname(path);
   const temporary = join(folder, `${OWN_TEMPORARY_PREFIX}${temporaryCount}`);
@@ -81,7 +80,7 @@ function createTemporary(path: string, create: (temporary: string) => void): str
     try {
       create(temporary);
     } catch (error) {
-      if (codeOf(error) !== 'ENOENT') throw error;
+      if (!makesFolder || codeOf(error) !== 'ENOENT') throw error;
       makeFolders(folder);
       create(temporary);
     }
