@@ -239,11 +239,11 @@ export class TheSecretary extends Actor {
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       if (error.code === 'PIW_DISK_FULL' || error.code === 'PIW_DISK_READ_ONLY') {
-        if (this.#stalledSince === undefined) this.log.warning(`no page can be written: ${error.message}`);
+        if (this.#stalledSince === undefined) this.log.warning('no page can be written', {}, error);
         this.#stalledSince ??= this.clock.monotonicMs();
         return { is: 'stalled' };
       }
-      this.log.warning(`write failed, will be retried page="${page.key}": ${error.message}`);
+      this.log.warning('write failed, will be retried', { page: page.key }, error);
       return { is: 'failed' };
     }
   }
@@ -251,8 +251,8 @@ export class TheSecretary extends Actor {
   /** Ends the stall: a page could be written, so the others can, too. */
   #endStall(): void {
     if (this.#stalledSince === undefined) return;
-    const seconds = (this.clock.monotonicMs() - this.#stalledSince) / 1000;
-    this.log.info(`pages can be written again after ${seconds.toFixed(0)} s`);
+    const stalledMs = this.clock.monotonicMs() - this.#stalledSince;
+    this.log.info('pages can be written again', { after_s: Math.round(stalledMs / 1000) });
     this.#stalledSince = undefined;
   }
 

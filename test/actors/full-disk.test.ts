@@ -91,11 +91,11 @@ async function tests(disk: string): Promise<void> {
       for (const build of [1, 2, 3, 4]) await secretary.request('LOG', { build_id: build });
       await secretary.request('PROJECT', { package: 'demo' });
       const countLines = (text: string) => logLines.filter((line) => line.includes(text)).length;
-      await until(() => countLines('no page can be written: the disk that holds') > 0);
+      await until(() => countLines('no page can be written code=PIW_DISK_FULL') > 0);
       // Long enough for several further attempts.
       const deadline = performance.now() + 8000;
       await until(() => performance.now() > deadline);
-      t.equal(countLines('no page can be written: the disk that holds'), 1);
+      t.equal(countLines('no page can be written code=PIW_DISK_FULL'), 1);
       t.equal(countLines('condition began kind=disk-full'), 1);
       t.equal(countLines('write failed, will be retried'), 0);
       t.ok((await db.query('select 1 from pages_backlog')).length > 0, 'they are in the backlog');
