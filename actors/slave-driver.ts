@@ -4,7 +4,7 @@ import { ProtocolClient } from '../src/actor/client.js';
 import { PiwError, errorMessage } from '../src/errors.js';
 import { pending } from '../src/protocols/builds.js';
 import { slaveControl, status } from '../src/protocols/control.js';
-import { bucketConfig, userBucketName } from '../src/protocols/file-juggler.js';
+import { bucketConfig, fileSystem, userBucketName } from '../src/protocols/file-juggler.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { KillMode } from '../src/model/slave.js';
 import {
@@ -24,7 +24,9 @@ import { PROTOCOL_VERSION, VERSION } from '../src/version.js';
 import { targetRefusal } from '../src/wheels/accept.js';
 import { SlaveHealthMonitor } from './slave-driver/health.js';
 import { SlaveLeases } from './slave-driver/leases.js';
-import { ResultRecorder, type FileVerdict } from './slave-driver/results.js';
+import { Leftovers } from './slave-driver/leftovers.js';
+import { ResultFiles, type FileVerdict } from './slave-driver/result-files.js';
+import { ResultRecorder } from './slave-driver/results.js';
 
 interface SlaveDriverSettings {
   readonly indexUrl: string;
@@ -39,6 +41,8 @@ interface SlaveDriverSettings {
 type SlaveReply = Promise<SlaveAnswer> | SlaveAnswer;
 type SlaveStats = SlaveState['stats'];
 
+/** Timeouts of requests to The Oracle and the File Juggler, which may be restarting. */
+const PATIENT = { timeoutMs: 10_000, patienceMs: 30_000 };
 const DONE = { verb: 'DONE' } as const;
 /** Maximum sleep of a slave that gets no work. WAKE ends the sleep earlier. */
 const MAX_SLEEP_S = 10;
@@ -102,6 +106,8 @@ export class SlaveDriver extends Actor {
   readonly #database: ProtocolClient<typeof oracle.verbs>;
   readonly #status: ProtocolClient<typeof status.verbs>;
   readonly #leases: SlaveLeases;
+  readonly #leftovers: Leftovers;
+  readonly #files: ResultFiles;
   readonly #results: ResultRecorder;
   readonly #health: SlaveHealthMonitor;
 
@@ -111,7 +117,7 @@ export class SlaveDriver extends Actor {
     super(context);
     this.#settings = settings;
     const { bus, log } = this;
-    this.#database = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    this.#database = new ProtocolClient(bus, oracle, undefined, PATIENT);
     this.#status = new ProtocolClient(bus, status);
     this.#leases = new SlaveLeases(
       bus,
@@ -127,8 +133,15 @@ export class SlaveDriver extends Actor {
         else this.conditions.clear('no-builds', context.task);
       },
     );
+    const files = new ProtocolClient(bus, fileSystem, undefined, PATIENT);
+    const database = this.#database;
+    this.#leftovers = new Leftovers({ log, clock: this.clock, database, files });
+    this.#files = new ResultFiles({
+      ...{ log, database, files, maxWheelBytes: settings.limits[2] },
+      ...{ slaves: this.#slaves, leftovers: this.#leftovers },
+    });
     this.#results = new ResultRecorder({
-      ...{ bus, log, maxWheelBytes: settings.limits[2], slaves: this.#slaves },
+      ...{ bus, log, database, leftovers: this.#leftovers },
     });
     this.#health = new SlaveHealthMonitor({
       ...{ bus, log, clock: this.clock, conditions: this.conditions, slaves: this.#slaves },
@@ -225,7 +238,7 @@ export class SlaveDriver extends Actor {
     this.every(SENDING_RENEWAL_INTERVAL_S, () =>
       this.#leases.renewSending(this.#slaves, this.clock.monotonicMs()),
     );
-    this.every(CLEANUP_INTERVAL_S, () => this.#results.removeLeftovers(), CLEANUP_INTERVAL_S);
+    this.every(CLEANUP_INTERVAL_S, () => this.#leftovers.removeExpired(), CLEANUP_INTERVAL_S);
     this.every(TARGET_CHECK_INTERVAL_S, () => this.#checkTargets());
     this.every(HEALTH_REVIEW_INTERVAL_S, () => this.#health.review());
     this.every(
@@ -456,11 +469,11 @@ export class SlaveDriver extends Actor {
       );
     }
     const build = new BuildState(lease, built);
-    const refusal = this.#results.refusalReason(build, hello.platform_tag);
+    const refusal = this.#files.refusalReason(build, hello.platform_tag);
     if (refusal !== undefined) return this.#rejectResult(slave, built, refusal);
     if (!(await this.#leases.ensureHeld(slave))) return this.#dropLostResult(slave);
     slave.build = build;
-    const verdict = await this.#results.expect(slave, build);
+    const verdict = await this.#files.expect(slave, build);
     return verdict.is === 'wait' ? this.#wait(slave, verdict) : this.#requestNextFile(slave, build);
   }
 
@@ -476,7 +489,7 @@ export class SlaveDriver extends Actor {
     if (slave.skip) return await this.#skipBuild(slave);
     // A verified file is published, so the slave must still hold the lease.
     if (!(await this.#leases.ensureHeld(slave))) return this.#dropLostResult(slave);
-    const verdict = await this.#results.verify(slave, build, transfer);
+    const verdict = await this.#files.verify(slave, build, transfer);
     switch (verdict.is) {
       case 'refused':
         return this.#rejectResult(slave, build.built, verdict.reason);

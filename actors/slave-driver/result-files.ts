@@ -1,0 +1,232 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ProtocolClient } from '../../src/actor/client.js';
+import { PiwError, isDiskError, errorMessage } from '../../src/errors.js';
+import type { Log } from '../../src/log.js';
+import { fileToMessage } from '../../src/model/file-state.js';
+import type { LeaseState } from '../../src/model/lease-state.js';
+import type { FileOrigin } from '../../src/model/project.js';
+import type { fileSystem } from '../../src/protocols/file-juggler.js';
+import type { oracle } from '../../src/protocols/oracle.js';
+import type { Answer } from '../../src/protocols/protocol.js';
+import { fileRefusal } from '../../src/wheels/accept.js';
+import type { BuildState, FileTransfer } from './build-state.js';
+import { CLAIM_EXPIRY_S, type Leftovers } from './leftovers.js';
+import type { SlaveState } from './slave-state.js';
+
+type VerifyAnswer = Answer<typeof fileSystem.verbs, 'VERIFY'>;
+type ExistingFileStanding = NonNullable<Extract<VerifyAnswer, { verb: 'TAKEN' }>['standing']>;
+
+/** Times that one file may arrive damaged. After that the build is requeued: the package is not to blame. */
+const MAX_DAMAGED_TRANSFERS = 5;
+/** Seconds after which a slave asks again whether its file can be taken. */
+const RETRY_AFTER_S = 5;
+/** The limit for all files of one build together, in multiples of the limit for a single file. */
+const BUILD_SIZE_FACTOR = 2;
+/**
+ * How often to check, and at what interval, whether a file that another slave has just published is listed.
+ */
+const LISTING_POLL = { attempts: 50, intervalMs: 200 };
+
+interface ResultFilesOptions {
+  readonly log: Log;
+  readonly database: ProtocolClient<typeof oracle.verbs>;
+  readonly files: ProtocolClient<typeof fileSystem.verbs>;
+  /** Maximum bytes of one wheel. */
+  readonly maxWheelBytes: number;
+  /** All slaves that have said HELLO. */
+  readonly slaves: Iterable<SlaveState>;
+  readonly leftovers: Leftovers;
+}
+
+/**
+ * The outcome of a file that a slave has sent:
+ *
+ *   taken     it is published, or an identical file of another build stands in for it
+ *   damaged   bytes were lost or changed in transit; the slave is asked to send it again
+ *   given up  it has arrived damaged too often; the build is requeued, and no failure is recorded
+ *   refused   the file itself is unacceptable; the build fails with class wrong-wheel
+ *   wait      the farm's own disk has a problem; what has arrived is kept, and the slave asks again
+ */
+export type FileVerdict =
+  | { readonly is: 'taken' | 'damaged' }
+  | { readonly is: 'given up' | 'refused'; readonly reason: string }
+  | { readonly is: 'wait'; readonly reason: string; readonly seconds: number };
+
+const TAKEN: FileVerdict = { is: 'taken' };
+
+/**
+ * Has the File Juggler receive, verify and publish the files of a build, and settles what becomes of a file
+ * whose name is taken.
+ */
+export class ResultFiles {
+  readonly #options: ResultFilesOptions;
+
+  constructor(options: ResultFilesOptions) {
+    this.#options = options;
+  }
+
+  /** Returns why the files of a build are unacceptable for its lease; undefined if they are acceptable. */
+  refusalReason({ files, lease }: BuildState, platform: string): string | undefined {
+    const { maxWheelBytes } = this.#options;
+    for (const { file } of files) {
+      const reason = fileRefusal(file, lease, platform, maxWheelBytes);
+      if (reason !== undefined) return reason;
+    }
+    if (new Set(files.map(({ file }) => file.filename)).size < files.length)
+      return 'it announces the same file twice';
+    const bytes = files.reduce((sum, { file }) => sum + file.filesize, 0);
+    const maxBytes = maxWheelBytes * BUILD_SIZE_FACTOR;
+    return bytes > maxBytes
+      ? `its files total ${String(bytes)} bytes, above the limit of ${String(maxBytes)}`
+      : undefined;
+  }
+
+  /** Announces the files of a build to the File Juggler. Returns `wait` if its disk has a problem. */
+  async expect({ user }: SlaveState, { files }: BuildState): Promise<FileVerdict> {
+    try {
+      for (const transfer of files) {
+        const { transfer_id } = await this.#options.files.request('EXPECT', {
+          transfer_id: transfer.transferId,
+          sender: user,
+          file_state: fileToMessage({ ...transfer.file, transferred: false }),
+        });
+        transfer.transferId = transfer_id;
+      }
+      return TAKEN;
+    } catch (error) {
+      if (!isDiskError(error)) throw error;
+      return { is: 'wait', reason: error.message, seconds: RETRY_AFTER_S };
+    }
+  }
+
+  /** Has the File Juggler verify and publish a file that a slave has sent. */
+  async verify(slave: SlaveState, build: BuildState, transfer: FileTransfer): Promise<FileVerdict> {
+    const { filename } = transfer.file;
+    const verdict = await this.#requestVerdict(slave, build, transfer);
+    switch (verdict.verb) {
+      case 'VERIFIED':
+        transfer.published = verdict.filename;
+        transfer.stamp = verdict.stamp;
+        transfer.metadataSha256 = verdict.metadata_sha256;
+        transfer.requiresPython = verdict.requires_python;
+        transfer.coreMetadata = verdict.core_metadata;
+        return TAKEN;
+      case 'AGAIN':
+        this.#options.log.warning(
+          `file arrived damaged slave=${String(slave.slaveId)} file=${filename}: ${verdict.reason}`,
+        );
+        transfer.damaged += 1;
+        return transfer.damaged < MAX_DAMAGED_TRANSFERS
+          ? { is: 'damaged' }
+          : { is: 'given up', reason: verdict.reason };
+      case 'LATER':
+        return { is: 'wait', reason: verdict.reason, seconds: RETRY_AFTER_S };
+      case 'REFUSED':
+        if (verdict.code !== 'PIW_FILE_EXISTS') return { is: 'refused', reason: verdict.reason };
+        return await this.#resolveNameConflict(slave, build, transfer, verdict.standing);
+      case 'TAKEN':
+        return await this.#resolveNameConflict(slave, build, transfer, verdict.standing, true);
+    }
+  }
+
+  /**
+   * Returns the File Juggler's verdict. A disk error that it throws when it takes a transfer over becomes
+   * LATER, too.
+   */
+  async #requestVerdict(
+    slave: SlaveState,
+    build: BuildState,
+    { file, transferId }: FileTransfer,
+  ): Promise<VerifyAnswer> {
+    const { files: past } = await this.#options.database.request('PUBLISHED', { filename: file.filename });
+    try {
+      return await this.#options.files.request('VERIFY', {
+        transfer_id: transferId,
+        package: build.lease.package,
+        rebuilt: slave.rebuiltFilenames.has(file.filename),
+        past,
+      });
+    } catch (error) {
+      if (!isDiskError(error)) throw error;
+      return { verb: 'LATER', code: error.code, reason: error.message };
+    }
+  }
+
+  /**
+   * Resolves a conflict with a file of the same name.
+   *
+   * A listed file stays, and serves this build too: two slaves have built the same wheel at once for two
+   * targets, and the first one counts. With `allowBuildTag`, a listed file that was built for the same target
+   * is being rebuilt: the slave's file gets a build tag, and the slave is asked to send it again
+   * (PIW_UNKNOWN_TRANSFER).
+   *
+   * A file that is not listed yet may be listed soon by another slave, an import or another master's Slave
+   * Driver, so this waits for it. A file that nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is
+   * removed.
+   */
+  async #resolveNameConflict(
+    slave: SlaveState,
+    build: BuildState,
+    transfer: FileTransfer,
+    standing: ExistingFileStanding | null,
+    allowBuildTag = false,
+  ): Promise<FileVerdict> {
+    const { filename } = transfer.file;
+    const path = `${build.lease.package}/${filename}`;
+    for (let attempt = 1; attempt <= LISTING_POLL.attempts; attempt += 1) {
+      // Checked before the query: a slave that has dropped the file since then has had it listed.
+      const publishedByOther = this.#otherSlaveHas(slave, ({ published }) => published === filename);
+      const { origin } = await this.#options.database.request('FILEORIGIN', { filename });
+      if (origin) {
+        if (!allowBuildTag || !isRebuildOf(slave.lease, origin)) {
+          transfer.served = true;
+          await this.#forget(transfer);
+          return TAKEN;
+        }
+        slave.rebuiltFilenames.add(filename);
+        this.#options.log.info(`wheel was rebuilt and gets a build tag file=${path}`);
+        slave.build = undefined;
+        throw new PiwError('PIW_UNKNOWN_TRANSFER', `send ${filename} again`);
+      }
+      if (!publishedByOther) break;
+      // It will be listed at any moment, unless the other slave has lost its lease.
+      await sleep(LISTING_POLL.intervalMs);
+    }
+    // A file that one of our own lost builds left behind can go at once: an unchanged stamp means that nobody
+    // has claimed it since.
+    const mayGo =
+      standing &&
+      (this.#options.leftovers.includes(filename, standing.stamp) || standing.age_s >= CLAIM_EXPIRY_S);
+    if (mayGo) {
+      this.#options.log.warning(`unlisted file is removed to make room for a new one file=${path}`);
+      const { stamp } = standing;
+      await this.#options.files.request('REMOVE', { package: build.lease.package, filename, stamp });
+      return await this.verify(slave, build, transfer);
+    }
+    const reason = `${path} was published by another build, and is not listed yet`;
+    return { is: 'wait', reason, seconds: RETRY_AFTER_S };
+  }
+
+  /**
+   * Has the File Juggler forget a transfer. If that fails, the File Juggler's sweep forgets it within a day.
+   */
+  async #forget({ transferId, file }: FileTransfer): Promise<void> {
+    await this.#options.files.request('FORGET', { transfer_id: transferId }).catch((error: unknown) => {
+      this.#options.log.info(`transfer is forgotten later file=${file.filename}: ${errorMessage(error)}`);
+    });
+  }
+
+  /** Returns whether another slave is handing in a matching file, and its result is not logged yet. */
+  #otherSlaveHas(slave: SlaveState, matches: (transfer: FileTransfer) => boolean): boolean {
+    return [...this.#options.slaves].some(
+      (other) => other !== slave && (other.build?.files.some(matches) ?? false),
+    );
+  }
+}
+
+/** Returns whether the file is from an earlier build for the same target. */
+function isRebuildOf(lease: LeaseState | undefined, [name, version, abi, platform]: FileOrigin): boolean {
+  return (
+    lease?.package === name && lease.version === version && lease.abi === abi && lease.platform === platform
+  );
+}
