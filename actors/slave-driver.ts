@@ -1,32 +1,34 @@
 import { wallTime } from '../src/concurrency/clock.js';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
-import { PiwError, errorMessage } from '../src/errors.js';
+import { PiwError } from '../src/errors.js';
 import { pending } from '../src/protocols/builds.js';
-import { slaveControl, status } from '../src/protocols/control.js';
-import { bucketConfig, fileSystem, userBucketName } from '../src/protocols/file-juggler.js';
+import { slaveControl } from '../src/protocols/control.js';
+import { fileSystem } from '../src/protocols/file-juggler.js';
 import { oracle } from '../src/protocols/oracle.js';
-import type { KillMode } from '../src/model/slave.js';
 import {
   slaveDriver,
-  wake,
   type BuildOrder,
   type BuiltMessage,
   type SlaveAnswer,
-  type SlaveHello,
 } from '../src/protocols/slave-driver.js';
 import { toSentence } from '../src/model/build-details.js';
+import { Admission } from './slave-driver/admission.js';
+import { UserBuckets } from './slave-driver/buckets.js';
 import { BuildState } from './slave-driver/build-state.js';
 import { failureClass, failurePolicy } from '../src/failures/classes.js';
 import { SlaveSessions, type SessionKey } from './slave-driver/slave-sessions.js';
-import { SlaveState, formatTarget } from './slave-driver/slave-state.js';
-import { PROTOCOL_VERSION, VERSION } from '../src/version.js';
-import { targetRefusal } from '../src/wheels/accept.js';
+import { formatTarget, type SlaveState } from './slave-driver/slave-state.js';
 import { SlaveHealthMonitor } from './slave-driver/health.js';
 import { SlaveLeases } from './slave-driver/leases.js';
 import { Leftovers } from './slave-driver/leftovers.js';
 import { ResultFiles, type FileVerdict } from './slave-driver/result-files.js';
+import { SlaveOrders } from './slave-driver/orders.js';
+import { RequestQueues } from './slave-driver/request-queues.js';
 import { ResultRecorder } from './slave-driver/results.js';
+import { SlaveStatusFeed } from './slave-driver/status.js';
+import { UnregisteredTargets } from './slave-driver/unregistered-targets.js';
+import { SlaveWaker } from './slave-driver/waker.js';
 
 interface SlaveDriverSettings {
   readonly indexUrl: string;
@@ -65,13 +67,6 @@ const REQUEUE_COOLDOWN_S = 60;
 const UNLOGGABLE_COOLDOWN_S = 3600;
 /** Seconds that a build may take beyond its time limit, for the work before and after the build itself. */
 const BUILD_GRACE_S = 3600;
-/** Milliseconds to wait until slaves have received the order to exit. */
-const DISMISS_TIMEOUT_MS = 3000;
-/** The log warns of a slave's clock that is off by more than this. */
-const MAX_CLOCK_SKEW_MS = 300_000;
-/** Maximum unanswered requests per user. A slave has one per interpreter, plus one. */
-const MAX_PENDING_REQUESTS_PER_USER = 1000;
-
 /**
  * Serves the build slaves. The slaves drive: each sends a request, and the answer says what to do next (see
  * the table of requests and answers in protocols/slave-driver.ts). For each session:
@@ -96,20 +91,18 @@ const MAX_PENDING_REQUESTS_PER_USER = 1000;
 export class SlaveDriver extends Actor {
   readonly #settings: SlaveDriverSettings;
   readonly #slaves = new SlaveSessions();
-  readonly #serialQueues = new Map<string, Promise<unknown>>();
-  readonly #pendingRequests = new Map<string, number>();
-  readonly #unknownTargets = new Set<string>();
-  /** Users over the limit of sessions, so that the log warns once per user. */
-  readonly #usersOverSessionLimit = new Set<string>();
-  readonly #changedSlaves = new Set<SlaveState>();
-  readonly #ensuredBuckets = new Map<string, Promise<void>>();
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
-  readonly #status: ProtocolClient<typeof status.verbs>;
+  readonly #requests = new RequestQueues();
+  readonly #buckets: UserBuckets;
+  readonly #status: SlaveStatusFeed;
+  readonly #targets: UnregisteredTargets;
+  readonly #waker: SlaveWaker;
   readonly #leases: SlaveLeases;
   readonly #leftovers: Leftovers;
   readonly #files: ResultFiles;
   readonly #results: ResultRecorder;
   readonly #health: SlaveHealthMonitor;
+  readonly #orders: SlaveOrders;
+  readonly #admission: Admission;
 
   readonly #wallTime = (monotonicMs: number): number => wallTime(this.clock, monotonicMs);
 
@@ -117,8 +110,12 @@ export class SlaveDriver extends Actor {
     super(context);
     this.#settings = settings;
     const { bus, log } = this;
-    this.#database = new ProtocolClient(bus, oracle, undefined, PATIENT);
-    this.#status = new ProtocolClient(bus, status);
+    const slaves = this.#slaves;
+    const database = new ProtocolClient(bus, oracle, undefined, PATIENT);
+    this.#buckets = new UserBuckets(bus);
+    this.#waker = new SlaveWaker(bus, slaves);
+    this.#targets = new UnregisteredTargets({ log, database, slaves, waker: this.#waker });
+    this.#status = new SlaveStatusFeed(bus, this.clock, slaves);
     this.#leases = new SlaveLeases(
       bus,
       this.clock,
@@ -134,7 +131,6 @@ export class SlaveDriver extends Actor {
       },
     );
     const files = new ProtocolClient(bus, fileSystem, undefined, PATIENT);
-    const database = this.#database;
     this.#leftovers = new Leftovers({ log, clock: this.clock, database, files });
     this.#files = new ResultFiles({
       ...{ log, database, files, maxWheelBytes: settings.limits[2] },
@@ -144,7 +140,20 @@ export class SlaveDriver extends Actor {
       ...{ bus, log, database, leftovers: this.#leftovers },
     });
     this.#health = new SlaveHealthMonitor({
-      ...{ bus, log, clock: this.clock, conditions: this.conditions, slaves: this.#slaves },
+      ...{ bus, log, clock: this.clock, conditions: this.conditions, slaves },
+    });
+    this.#orders = new SlaveOrders({
+      ...{ clock: this.clock, database, slaves, waker: this.#waker, health: this.#health },
+    });
+    this.#admission = new Admission({
+      ...{ log, clock: this.clock, database, slaves, health: this.#health },
+      ...{ buckets: this.#buckets, targets: this.#targets },
+      indexUrl: settings.indexUrl,
+      extraIndexUrl: settings.extraIndexUrl,
+      registerTargets: settings.registerTargets,
+      onAdmitted: (slave) => {
+        this.#status.markChanged(slave);
+      },
     });
   }
 
@@ -152,7 +161,7 @@ export class SlaveDriver extends Actor {
     const withSlave =
       <M>(handle: (slave: SlaveState, message: M) => SlaveReply) =>
       (message: M, from: MessageOrigin): Promise<never> =>
-        this.#runSerially(from, async () => {
+        this.#requests.run(sessionOf(from), async () => {
           const slave = this.#slaves.getOrThrow(sessionOf(from));
           slave.lastSeen = this.clock.monotonicMs();
           if (slave.kill === 'now') return (await this.#dismiss(slave)) as never;
@@ -161,7 +170,8 @@ export class SlaveDriver extends Actor {
     this.serve(
       slaveDriver,
       {
-        HELLO: (hello, from) => this.#runSerially(from, () => this.#hello(hello, from)) as never,
+        HELLO: (hello, from) =>
+          this.#requests.run(sessionOf(from), () => this.#admission.hello(hello, sessionOf(from))),
         IDLE: withSlave<{ stats: SlaveStats }>((slave, { stats }) => {
           slave.stats = stats;
           return this.#idle(slave);
@@ -178,50 +188,33 @@ export class SlaveDriver extends Actor {
         SENT: withSlave<{ lease: number; filename: string }>((slave, sent) =>
           this.#sent(slave, sent.lease, sent.filename),
         ),
-        BYE: (_, from) => this.#runSerially(from, () => this.#bye(from)) as never,
+        BYE: (_, from) => this.#requests.run(sessionOf(from), () => this.#bye(from)) as never,
       },
       {
         tokens: [slaveDriver.name, '*', '*'],
         concurrency: 10_000,
         senderOf: ({ tokens }) => tokens[1] ?? '',
-        bucketOf: ({ tokens }) => userBucketName(this.bus.prefix, tokens[1] ?? ''),
+        bucketOf: ({ tokens }) => this.#buckets.nameOf(tokens[1] ?? ''),
       },
     );
     this.serve(slaveControl, {
       KILL: async ({ slave_id, after_build }) => {
-        const kill = after_build ? 'after' : 'now';
-        const slaves = await this.#saveRequest(
-          slave_id,
-          { asleep: null, kill },
-          (slave) => (slave.kill = kill),
-        );
-        if (!after_build) await this.#waitUntilGone(slaves);
+        await this.#orders.kill(slave_id, after_build);
         return DONE;
       },
       SLEEP: async ({ slave_id }) => {
-        await this.#saveRequest(slave_id, { asleep: true, kill: null }, (slave) => (slave.asleep = true));
+        await this.#orders.sleep(slave_id);
         return DONE;
       },
       WAKE: async ({ slave_id }) => {
-        for (const slave of this.#slaves.findBySlaveId(slave_id)) await this.#health.endSetAside(slave);
-        await this.#saveRequest(slave_id, { asleep: false, kill: null }, (slave) => {
-          slave.asleep = false;
-          slave.clearEnvironmentFailures();
-        });
+        await this.#orders.wake(slave_id);
         return DONE;
       },
       SKIP: async ({ slave_id }) => {
-        await this.#applyAndWake(
-          this.#slaves.findBySlaveId(slave_id),
-          (slave) => (slave.skip = slave.lease !== undefined),
-        );
+        await this.#orders.skip(slave_id);
         return DONE;
       },
-      HELLO: async () => {
-        const slaves = [...this.#slaves].map((slave) => slave.toRow(this.#wallTime));
-        for (const slave of slaves) await this.#status.publish('SLAVE', { slave });
-        return { verb: 'SLAVES', slaves } as const;
-      },
+      HELLO: async () => ({ verb: 'SLAVES', slaves: await this.#status.publishAll() }),
     });
     this.serve(
       pending,
@@ -229,17 +222,17 @@ export class SlaveDriver extends Actor {
         READY: ({ abi, platform }) => {
           const target = `${abi} on ${platform}`;
           this.#leases.markReady(target);
-          return this.#wakeAll(({ hello }) => formatTarget(hello) === target);
+          return this.#waker.wakeWaiting(({ hello }) => formatTarget(hello) === target);
         },
       },
       { queue: null },
     );
-    this.every(0.25, () => this.#publishChanges());
+    this.every(0.25, () => this.#status.publishChanges());
     this.every(SENDING_RENEWAL_INTERVAL_S, () =>
       this.#leases.renewSending(this.#slaves, this.clock.monotonicMs()),
     );
     this.every(CLEANUP_INTERVAL_S, () => this.#leftovers.removeExpired(), CLEANUP_INTERVAL_S);
-    this.every(TARGET_CHECK_INTERVAL_S, () => this.#checkTargets());
+    this.every(TARGET_CHECK_INTERVAL_S, () => this.#targets.check());
     this.every(HEALTH_REVIEW_INTERVAL_S, () => this.#health.review());
     this.every(
       60,
@@ -251,80 +244,7 @@ export class SlaveDriver extends Actor {
   }
 
   protected override async onPauseChanged(): Promise<void> {
-    if (!this.paused) await this.#wakeAll(() => true);
-  }
-
-  async #hello(hello: SlaveHello, from: MessageOrigin): Promise<SlaveAnswer> {
-    const key = sessionOf(from);
-    const { user, session } = key;
-    const protocol = Number(hello.version.split('/')[1]);
-    if (protocol !== PROTOCOL_VERSION) {
-      const reason = `this master is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}; install the same version here`;
-      this.log.warning(`slave refused user=${user} label=${hello.label}: it runs ${hello.version}`);
-      return { verb: 'BYE', reason };
-    }
-    const refusal = targetRefusal(hello);
-    if (refusal !== undefined) {
-      this.log.warning(`slave refused user=${user} label=${hello.label}: ${refusal}`);
-      return { verb: 'BYE', reason: refusal };
-    }
-    this.#admit(key);
-    await this.#ensureBucket(user);
-    const { slave_id, known_target, asleep, kill, set_aside } = await this.#database.request('HELLOSLAVE', {
-      user,
-      session,
-      label: hello.label,
-      abi: hello.abi_tag,
-      platform: hello.platform_tag,
-      py_version_tag: hello.py_version_tag,
-      os_name: hello.os_name,
-      os_version: hello.os_version,
-      board: hello.board,
-      register: this.#settings.registerTargets,
-    });
-    const now = this.clock.monotonicMs();
-    // A session that already exists says HELLO again only because this process restarted its side: its lease
-    // stays.
-    const existing = this.#slaves.get(key);
-    const slave = existing ?? new SlaveState(slave_id, user, session, hello, known_target, now);
-    Object.assign(slave, { hello, known: known_target, asleep, kill, lastSeen: now });
-    if (!existing) this.#slaves.add(slave);
-    await this.#health.onHello(slave, set_aside);
-    if (Math.abs(hello.clock - this.clock.now()) > MAX_CLOCK_SKEW_MS)
-      this.log.warning(
-        `slave clock is off by more than ${String(MAX_CLOCK_SKEW_MS / 60_000)} min slave=${String(slave_id)} label=${hello.label}`,
-      );
-    const target = formatTarget(hello);
-    this.log.info(
-      `slave connected slave=${String(slave_id)} label=${hello.label} abi=${hello.abi_tag} platform=${hello.platform_tag}`,
-    );
-    if (!known_target && !this.#unknownTargets.has(target)) {
-      this.#unknownTargets.add(target);
-      this.log.warning(
-        `nothing is built for ${target}; to register it: piw abi add ${hello.abi_tag} --platform ${hello.platform_tag}`,
-      );
-    }
-    this.#markChanged(slave);
-    return {
-      verb: 'HELLO',
-      slave_id,
-      index_url: this.#settings.indexUrl,
-      extra_index_url: this.#settings.extraIndexUrl,
-    };
-  }
-
-  /**
-   * Admits a session. Throws PIW_REFUSED if its user starts too many; the log warns of that once per user.
-   */
-  #admit(key: SessionKey): void {
-    try {
-      this.#slaves.admit(key, this.clock.monotonicMs());
-      this.#usersOverSessionLimit.delete(key.user);
-    } catch (error) {
-      if (!this.#usersOverSessionLimit.has(key.user)) this.log.warning(errorMessage(error));
-      this.#usersOverSessionLimit.add(key.user);
-      throw error;
-    }
+    if (!this.paused) await this.#waker.wakeWaiting();
   }
 
   async #idle(slave: SlaveState): Promise<SlaveAnswer> {
@@ -335,7 +255,7 @@ export class SlaveDriver extends Actor {
     if (this.paused) return this.#sleep(slave, 'the master is paused');
     const idleReason = slave.idleReason(this.clock.monotonicMs(), this.#wallTime);
     if (idleReason !== undefined) return this.#sleep(slave, idleReason);
-    if (!slave.known) return this.#sleep(slave, 'its ABI and platform are not registered');
+    if (!slave.targetRegistered) return this.#sleep(slave, 'its ABI and platform are not registered');
     const setAsideReason = this.#health.idleBecause(slave);
     if (setAsideReason !== undefined) return this.#sleep(slave, setAsideReason, 'resting');
     const grant = await this.#leases.requestGrant(slave);
@@ -359,19 +279,8 @@ export class SlaveDriver extends Actor {
     this.log.debug(
       `build granted slave=${String(slave.slaveId)} package=${name} version=${version} lease=${String(lease)}`,
     );
-    this.#markChanged(slave);
+    this.#status.markChanged(slave);
     return order;
-  }
-
-  /** Wakes the slaves whose target has been registered since their HELLO. */
-  async #checkTargets(): Promise<void> {
-    const unregistered = [...this.#slaves].filter(({ known }) => !known);
-    if (unregistered.length === 0) return;
-    const { targets } = await this.#database.request('GETABIS', {});
-    const registered = new Set(targets.map(({ abi, platform }) => `${abi} on ${platform}`));
-    for (const slave of unregistered) slave.known = registered.has(formatTarget(slave.hello));
-    for (const target of registered) this.#unknownTargets.delete(target);
-    await this.#wakeAll((slave) => slave.known && unregistered.includes(slave));
   }
 
   /**
@@ -385,7 +294,7 @@ export class SlaveDriver extends Actor {
   ): SlaveAnswer {
     if (slave.activity !== activity || slave.note !== note) {
       slave.setActivity(activity, this.clock.monotonicMs(), note);
-      this.#markChanged(slave);
+      this.#status.markChanged(slave);
     }
     return { verb: 'SLEEP', seconds: MAX_SLEEP_S, paused: this.paused || slave.asleep };
   }
@@ -507,7 +416,7 @@ export class SlaveDriver extends Actor {
     if (slave.activity !== 'sending' || slave.note !== reason) {
       this.log.info(`slave waits to send its files slave=${String(slave.slaveId)}: ${reason}`);
       slave.setActivity('sending', this.clock.monotonicMs(), reason);
-      this.#markChanged(slave);
+      this.#status.markChanged(slave);
     }
     return { verb: 'WAIT', seconds, reason };
   }
@@ -549,7 +458,7 @@ export class SlaveDriver extends Actor {
     if (!next) return this.#logResult(slave, build.built, build.files);
     if (slave.activity !== 'sending' || slave.note !== null) {
       slave.setActivity('sending', this.clock.monotonicMs());
-      this.#markChanged(slave);
+      this.#status.markChanged(slave);
     }
     return { verb: 'SEND', filename: next.file.filename, transfer_id: next.transferId };
   }
@@ -602,14 +511,14 @@ export class SlaveDriver extends Actor {
   #becomeIdle(slave: SlaveState): SlaveAnswer {
     slave.clearBuild();
     slave.setActivity('idle', this.clock.monotonicMs());
-    this.#markChanged(slave);
+    this.#status.markChanged(slave);
     return DONE;
   }
 
   async #dismiss(slave: SlaveState): Promise<SlaveAnswer> {
     await this.#leases.release(slave);
     slave.setActivity('gone', this.clock.monotonicMs());
-    this.#markChanged(slave);
+    this.#status.markChanged(slave);
     return { verb: 'BYE', reason: 'stopped by an administrator' };
   }
 
@@ -618,103 +527,12 @@ export class SlaveDriver extends Actor {
     if (slave) {
       await this.#leases.release(slave);
       slave.setActivity('gone', this.clock.monotonicMs());
-      this.#markChanged(slave);
+      this.#status.markChanged(slave);
       this.#slaves.delete(slave);
       this.#health.onLeave(slave);
       this.log.info(`slave disconnected slave=${String(slave.slaveId)} label=${slave.hello.label}`);
     }
     return { verb: 'BYE', reason: 'goodbye' };
-  }
-
-  /**
-   * Runs the tasks of one session in sequence. Throws PIW_REFUSED if its user has too many requests pending.
-   */
-  #runSerially<T>(from: MessageOrigin, task: () => Promise<T>): Promise<T> {
-    const { user, session } = sessionOf(from);
-    const key = `${user}.${session}`;
-    const pendingCount = (this.#pendingRequests.get(user) ?? 0) + 1;
-    if (pendingCount > MAX_PENDING_REQUESTS_PER_USER)
-      throw new PiwError(
-        'PIW_REFUSED',
-        `${user} already has ${String(MAX_PENDING_REQUESTS_PER_USER)} unanswered requests`,
-      );
-    this.#pendingRequests.set(user, pendingCount);
-    const previous = this.#serialQueues.get(key) ?? Promise.resolve();
-    const current = previous.then(task, task);
-    this.#serialQueues.set(key, current);
-    const release = () => {
-      if (this.#serialQueues.get(key) === current) this.#serialQueues.delete(key);
-      const remaining = (this.#pendingRequests.get(user) ?? 1) - 1;
-      if (remaining > 0) this.#pendingRequests.set(user, remaining);
-      else this.#pendingRequests.delete(user);
-    };
-    current.then(release, release);
-    return current;
-  }
-
-  /** Saves an administrator's request, so that the next Slave Driver honors it too, then applies it. */
-  async #saveRequest(
-    slaveId: number | null,
-    request: { readonly asleep: boolean | null; readonly kill: KillMode | null },
-    apply: (slave: SlaveState) => unknown,
-  ): Promise<readonly SlaveState[]> {
-    const slaves = this.#slaves.findBySlaveId(slaveId);
-    await this.#database.request('SETSLAVES', {
-      slave_ids: slaves.map((slave) => slave.slaveId),
-      ...request,
-    });
-    return await this.#applyAndWake(slaves, apply);
-  }
-
-  /** Applies a change to each slave and wakes it, whatever it is doing. */
-  async #applyAndWake(
-    slaves: readonly SlaveState[],
-    apply: (slave: SlaveState) => unknown,
-  ): Promise<readonly SlaveState[]> {
-    for (const slave of slaves) {
-      apply(slave);
-      await this.#wake(slave);
-    }
-    return slaves;
-  }
-
-  /**
-   * Waits until the slaves have been told BYE, at most `DISMISS_TIMEOUT_MS`: silent slaves never fetch it.
-   */
-  async #waitUntilGone(slaves: readonly SlaveState[]): Promise<void> {
-    const deadline = this.clock.monotonicMs() + DISMISS_TIMEOUT_MS;
-    while (this.clock.monotonicMs() < deadline && slaves.some(({ activity }) => activity !== 'gone'))
-      await new Promise<void>((resolve) => this.clock.after(50, resolve));
-  }
-
-  async #wakeAll(matches: (slave: SlaveState) => boolean): Promise<void> {
-    for (const slave of this.#slaves) {
-      if (slave.activity === 'waiting' && matches(slave)) await this.#wake(slave);
-    }
-  }
-
-  async #wake({ user, session }: SlaveState): Promise<void> {
-    await new ProtocolClient(this.bus, wake, [wake.name, user, session]).publish('WAKE', {});
-  }
-
-  /** Monitors get the changed slaves a few times a second. */
-  #markChanged(slave: SlaveState): void {
-    this.#changedSlaves.add(slave);
-  }
-
-  async #publishChanges(): Promise<void> {
-    const changed = [...this.#changedSlaves];
-    this.#changedSlaves.clear();
-    for (const slave of changed) await this.#status.publish('SLAVE', { slave: slave.toRow(this.#wallTime) });
-  }
-
-  #ensureBucket(user: string): Promise<void> {
-    const ensured = this.#ensuredBuckets.get(user);
-    if (ensured) return ensured;
-    const making = this.bus.objects.ensure(bucketConfig(userBucketName(this.bus.prefix, user)));
-    this.#ensuredBuckets.set(user, making);
-    making.catch(() => this.#ensuredBuckets.delete(user));
-    return making;
   }
 }
 

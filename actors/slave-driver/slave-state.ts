@@ -30,8 +30,7 @@ export class SlaveState {
   readonly user: string;
   readonly session: string;
   hello: SlaveHello;
-  /** Whether its target is registered. */
-  known: boolean;
+  targetRegistered: boolean;
   activity: SlaveActivity = 'idle';
   lease: LeaseState | undefined;
   /** Monotonic time, ms, when the last request that granted or renewed its lease, as its answer confirmed, was sent. */
@@ -61,14 +60,14 @@ export class SlaveState {
     user: string,
     session: string,
     hello: SlaveHello,
-    known: boolean,
+    targetRegistered: boolean,
     now: number,
   ) {
     this.slaveId = slaveId;
     this.user = user;
     this.session = session;
     this.hello = hello;
-    this.known = known;
+    this.targetRegistered = targetRegistered;
     this.since = now;
     this.lastSeen = now;
   }
