@@ -9,8 +9,8 @@ import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { targetRefusal } from '../../src/wheels/accept.js';
 import type { UserBuckets } from './buckets.js';
 import type { SlaveHealthMonitor } from './health.js';
+import { SlaveSession, type SessionServices } from './session.js';
 import type { SessionKey, SlaveSessions } from './slave-sessions.js';
-import { SlaveState } from './slave-state.js';
 import type { UnregisteredTargets } from './unregistered-targets.js';
 
 /** The log warns of a slave's clock that is off by more than this. */
@@ -20,17 +20,17 @@ interface AdmissionOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly database: ProtocolClient<typeof oracle.verbs>;
-  readonly slaves: SlaveSessions;
+  readonly slaves: SlaveSessions<SlaveSession>;
   readonly buckets: UserBuckets;
   readonly targets: UnregisteredTargets;
   readonly health: SlaveHealthMonitor;
+  /** What new sessions get. */
+  readonly services: SessionServices;
   /** The index from which slaves build, and a second one. */
   readonly indexUrl: string;
   readonly extraIndexUrl: string | null;
   /** Whether to register the targets of slaves that say HELLO. */
   readonly registerTargets: boolean;
-  /** Called with each slave that was admitted. */
-  readonly onAdmitted: (slave: SlaveState) => void;
 }
 
 /**
@@ -48,7 +48,7 @@ export class Admission {
 
   /** Answers HELLO. Throws PIW_REFUSED if the user starts too many sessions. */
   async hello(hello: SlaveHello, key: SessionKey): Promise<Answer<SlaveVerbs, 'HELLO'>> {
-    const { log, indexUrl, extraIndexUrl, onAdmitted } = this.#options;
+    const { log, targets, services, indexUrl, extraIndexUrl } = this.#options;
     const reason = this.#refusalReason(hello, key.user);
     if (reason !== undefined) return { verb: 'BYE', reason };
     this.#countSession(key);
@@ -58,8 +58,8 @@ export class Admission {
     log.info(
       `slave connected slave=${String(slave.slaveId)} label=${hello.label} abi=${hello.abi_tag} platform=${hello.platform_tag}`,
     );
-    if (!slave.targetRegistered) this.#options.targets.warn(hello);
-    onAdmitted(slave);
+    if (!slave.targetRegistered) targets.warn(hello);
+    services.onChange(slave);
     return { verb: 'HELLO', slave_id: slave.slaveId, index_url: indexUrl, extra_index_url: extraIndexUrl };
   }
 
@@ -90,8 +90,8 @@ export class Admission {
   }
 
   /** Registers the session with the database, and returns it with what the database has about its slave. */
-  async #register(hello: SlaveHello, key: SessionKey): Promise<SlaveState> {
-    const { clock, database, slaves, health, registerTargets } = this.#options;
+  async #register(hello: SlaveHello, key: SessionKey): Promise<SlaveSession> {
+    const { clock, database, slaves, health, services, registerTargets } = this.#options;
     const { user, session } = key;
     const record = await database.request('HELLOSLAVE', {
       user,
@@ -109,7 +109,8 @@ export class Admission {
     // A session that already exists says HELLO again only because this process restarted its side: its lease
     // stays.
     const existing = slaves.get(key);
-    const slave = existing ?? new SlaveState(record.slave_id, user, session, hello, record.known_target, now);
+    const slave =
+      existing ?? new SlaveSession(services, record.slave_id, user, session, hello, record.known_target, now);
     slave.hello = hello;
     slave.targetRegistered = record.known_target;
     slave.asleep = record.asleep;
@@ -120,7 +121,7 @@ export class Admission {
     return slave;
   }
 
-  #warnOfClock({ slaveId, hello }: SlaveState): void {
+  #warnOfClock({ slaveId, hello }: SlaveSession): void {
     const { log, clock } = this.#options;
     if (Math.abs(hello.clock - clock.now()) <= MAX_CLOCK_SKEW_MS) return;
     log.warning(

@@ -144,7 +144,7 @@ export class SlaveLeases {
       const leases: [number, number][] = [[slave.lease.lease, slave.slaveId]];
       await this.#architect.request('RELEASE', { leases, hold_s: holdS });
     }
-    slave.clearBuild();
+    slave.clearBuild(this.#clock.monotonicMs());
   }
 
   /**
@@ -156,7 +156,7 @@ export class SlaveLeases {
     const record = await this.#database.request('GETLEASE', { lease, slave_id: slave.slaveId });
     const { package: name, version, abi, platform } = record;
     if (name === null || version === null || abi === null || platform === null) return false;
-    slave.lease = { lease, package: name, version, abi, platform };
+    slave.hold({ lease, package: name, version, abi, platform }, this.#clock.monotonicMs());
     return true;
   }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProtocolClient } from '../../src/actor/client.js';
-import { PiwError, isDiskError, errorMessage } from '../../src/errors.js';
+import { isDiskError, errorMessage } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { fileToMessage } from '../../src/model/file-state.js';
 import type { LeaseState } from '../../src/model/lease-state.js';
@@ -43,12 +43,13 @@ interface ResultFilesOptions {
  *
  *   taken     it is published, or an identical file of another build stands in for it
  *   damaged   bytes were lost or changed in transit; the slave is asked to send it again
+ *   rebuilt   an earlier build for the same target has its name; sent again, it gets a build tag
  *   given up  it has arrived damaged too often; the build is requeued, and no failure is recorded
  *   refused   the file itself is unacceptable; the build fails with class wrong-wheel
  *   wait      the farm's own disk has a problem; what has arrived is kept, and the slave asks again
  */
 export type FileVerdict =
-  | { readonly is: 'taken' | 'damaged' }
+  | { readonly is: 'taken' | 'damaged' | 'rebuilt' }
   | { readonly is: 'given up' | 'refused'; readonly reason: string }
   | { readonly is: 'wait'; readonly reason: string; readonly seconds: number };
 
@@ -157,8 +158,7 @@ export class ResultFiles {
    *
    * A listed file stays, and serves this build too: two slaves have built the same wheel at once for two
    * targets, and the first one counts. With `allowBuildTag`, a listed file that was built for the same target
-   * is being rebuilt: the slave's file gets a build tag, and the slave is asked to send it again
-   * (PIW_UNKNOWN_TRANSFER).
+   * is being rebuilt: the slave's file gets a build tag once the slave has sent it again.
    *
    * A file that is not listed yet may be listed soon by another slave, an import or another master's Slave
    * Driver, so this waits for it. A file that nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is
@@ -178,15 +178,13 @@ export class ResultFiles {
       const publishedByOther = this.#otherSlaveHas(slave, ({ published }) => published === filename);
       const { origin } = await this.#options.database.request('FILEORIGIN', { filename });
       if (origin) {
-        if (!allowBuildTag || !isRebuildOf(slave.lease, origin)) {
+        if (!allowBuildTag || !isRebuildOf(build.lease, origin)) {
           transfer.served = true;
           await this.#forget(transfer);
           return TAKEN;
         }
-        slave.rebuiltFilenames.add(filename);
         this.#options.log.info(`wheel was rebuilt and gets a build tag file=${path}`);
-        slave.build = undefined;
-        throw new PiwError('PIW_UNKNOWN_TRANSFER', `send ${filename} again`);
+        return { is: 'rebuilt' };
       }
       if (!publishedByOther) break;
       // It will be listed at any moment, unless the other slave has lost its lease.
@@ -225,8 +223,8 @@ export class ResultFiles {
 }
 
 /** Returns whether the file is from an earlier build for the same target. */
-function isRebuildOf(lease: LeaseState | undefined, [name, version, abi, platform]: FileOrigin): boolean {
+function isRebuildOf(lease: LeaseState, [name, version, abi, platform]: FileOrigin): boolean {
   return (
-    lease?.package === name && lease.version === version && lease.abi === abi && lease.platform === platform
+    lease.package === name && lease.version === version && lease.abi === abi && lease.platform === platform
   );
 }

@@ -18,28 +18,28 @@ export interface SessionKey {
 }
 
 /** The slaves that have sent HELLO, by session. */
-export class SlaveSessions implements Iterable<SlaveState> {
-  readonly #slaves = new Map<string, SlaveState>();
+export class SlaveSessions<S extends SlaveState = SlaveState> implements Iterable<S> {
+  readonly #slaves = new Map<string, S>();
   /** Per user, the monotonic time up to which its new sessions, one per NEW_SESSION_INTERVAL_MS, are used up. */
   readonly #quotaUsedUntil = new Map<string, number>();
 
-  [Symbol.iterator](): Iterator<SlaveState> {
+  [Symbol.iterator](): Iterator<S> {
     return this.#slaves.values();
   }
 
-  get(key: SessionKey): SlaveState | undefined {
+  get(key: SessionKey): S | undefined {
     return this.#slaves.get(keyOf(key));
   }
 
   /** Returns the slave of this session. Throws PIW_UNKNOWN_SLAVE if it has not sent HELLO. */
-  getOrThrow(key: SessionKey): SlaveState {
+  getOrThrow(key: SessionKey): S {
     const slave = this.get(key);
     if (slave) return slave;
     throw new PiwError('PIW_UNKNOWN_SLAVE', 'this session has not said HELLO');
   }
 
   /** Returns the sessions of this slave, or (null) of all. Throws PIW_UNKNOWN_SLAVE if the slave has none. */
-  findBySlaveId(slaveId: number | null): readonly SlaveState[] {
+  findBySlaveId(slaveId: number | null): readonly S[] {
     const slaves = [...this].filter((slave) => slaveId === null || slave.slaveId === slaveId);
     if (slaveId !== null && slaves.length === 0)
       throw new PiwError('PIW_UNKNOWN_SLAVE', `there is no slave ${String(slaveId)}`);
@@ -57,7 +57,7 @@ export class SlaveSessions implements Iterable<SlaveState> {
   }
 
   /** Adds a slave. Throws PIW_REFUSED if its user has the maximum number of sessions and builds in all of them. */
-  add(slave: SlaveState): void {
+  add(slave: S): void {
     this.#evictIdlest(slave.user);
     this.#slaves.set(keyOf(slave), slave);
   }

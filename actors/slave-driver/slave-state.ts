@@ -1,5 +1,5 @@
 import type { MachineStats } from '../../src/model/fields.js';
-import type { SlaveHello } from '../../src/protocols/slave-driver.js';
+import type { BuildOrder, SlaveHello } from '../../src/protocols/slave-driver.js';
 import type { SlaveStatus } from '../../src/protocols/control.js';
 import type { KillMode } from '../../src/model/slave.js';
 import type { BuildState } from './build-state.js';
@@ -15,7 +15,7 @@ import type { LeaseState } from '../../src/model/lease-state.js';
  *   sending   it received SEND
  *   gone      it sent or received BYE
  */
-type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sending' | 'gone';
+export type SlaveActivity = 'idle' | 'waiting' | 'resting' | 'building' | 'sending' | 'gone';
 
 /** From this many environmental failures in a row on, the slave is at fault and not the packages. */
 const ENVIRONMENT_FAILURES_BEFORE_REST = 3;
@@ -24,19 +24,22 @@ const REST_MS = { first: 60_000, max: 1_800_000 };
 /** Converts a time of the monotonic clock to wall-clock time, milliseconds since 1970. */
 type WallTime = (monotonicMs: number) => number;
 
-/** The state of one session of one slave. All of it can be rebuilt from the slave's next HELLO. */
+/**
+ * The state of one session of one slave. All of it can be rebuilt from the slave's next HELLO. A slave that is
+ * building or sending holds a lease, and no other slave does.
+ */
 export class SlaveState {
   readonly slaveId: number;
   readonly user: string;
   readonly session: string;
   hello: SlaveHello;
   targetRegistered: boolean;
-  activity: SlaveActivity = 'idle';
-  lease: LeaseState | undefined;
+  #activity: SlaveActivity = 'idle';
+  #lease: LeaseState | undefined;
   /** Monotonic time, ms, when the last request that granted or renewed its lease, as its answer confirmed, was sent. */
   renewedAt = -Infinity;
   /** The answer that granted the lease, kept until the slave has acknowledged it. */
-  unacknowledgedOrder: unknown;
+  pendingOrder: BuildOrder | undefined;
   build: BuildState | undefined;
   /** Files of this build that an earlier build for the same target has published with other contents. */
   readonly rebuiltFilenames = new Set<string>();
@@ -72,11 +75,38 @@ export class SlaveState {
     this.lastSeen = now;
   }
 
-  /** Records what the slave is doing from now on. */
-  setActivity(activity: SlaveActivity, now: number, note: string | null = null): void {
-    if (this.activity !== activity) this.since = now;
-    this.activity = activity;
+  get activity(): SlaveActivity {
+    return this.#activity;
+  }
+
+  get lease(): LeaseState | undefined {
+    return this.#lease;
+  }
+
+  /** Records what the slave is doing from now on, and returns whether that or the note has changed. */
+  protected setActivity(activity: SlaveActivity, now: number, note: string | null = null): boolean {
+    const hasChanged = this.#activity !== activity || this.note !== note;
+    if (this.#activity !== activity) this.since = now;
+    this.#activity = activity;
     this.note = note;
+    return hasChanged;
+  }
+
+  /** Records that the slave holds a lease, and builds under it. */
+  hold(lease: LeaseState, now: number): void {
+    this.#lease = lease;
+    this.setActivity('building', now);
+  }
+
+  /** Forgets the lease and the build. A slave that was building or sending is idle now. */
+  clearBuild(now: number): void {
+    if (this.#lease) this.setActivity('idle', now);
+    this.#lease = undefined;
+    this.renewedAt = -Infinity;
+    this.pendingOrder = undefined;
+    this.build = undefined;
+    this.rebuiltFilenames.clear();
+    this.skip = false;
   }
 
   /**
@@ -107,16 +137,6 @@ export class SlaveState {
     if (now >= this.#restUntil) return undefined;
     const until = new Date(wallTime(this.#restUntil)).toISOString().slice(11, 16);
     return `${String(this.#environmentFailures)} builds in a row failed because of this machine's environment; next build at ${until} UTC`;
-  }
-
-  /** Forgets the lease and the build. */
-  clearBuild(): void {
-    this.lease = undefined;
-    this.renewedAt = -Infinity;
-    this.unacknowledgedOrder = undefined;
-    this.build = undefined;
-    this.rebuiltFilenames.clear();
-    this.skip = false;
   }
 
   /** The duration of this slave's leases, seconds; a lease expires unless it is renewed within it. */

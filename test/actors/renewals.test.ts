@@ -16,7 +16,7 @@ async function stage(t: Test) {
   const bus = await testBus(t, uniquePrefix());
   const leases = new SlaveLeases(bus, systemClock, () => 1);
   const slave = new SlaveState(1, 'slave', 'one', { ...slaveHello(), clock: 0 }, true, 0);
-  slave.lease = { lease: LEASE, package: 'demo', version: '1.0', abi: ABI, platform: PLATFORM };
+  slave.hold({ lease: LEASE, package: 'demo', version: '1.0', abi: ABI, platform: PLATFORM }, 0);
   let answers: ((lost: readonly number[]) => Promise<void>)[] = [];
   const requests = bus.subscribe(bus.subject(builds.name, 'RENEW'));
   const reading = (async () => {

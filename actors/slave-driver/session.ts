@@ -1,0 +1,346 @@
+import { wallTime, type Clock } from '../../src/concurrency/clock.js';
+import { PiwError } from '../../src/errors.js';
+import { failureClass, failurePolicy } from '../../src/failures/classes.js';
+import type { Log } from '../../src/log.js';
+import type { MachineStats } from '../../src/model/fields.js';
+import type { GrantReply } from '../../src/protocols/builds.js';
+import type { Answer } from '../../src/protocols/protocol.js';
+import type { BuildOrder, BuiltMessage, SlaveVerbs } from '../../src/protocols/slave-driver.js';
+import { BuildState } from './build-state.js';
+import type { SlaveHealthMonitor } from './health.js';
+import type { SlaveLeases } from './leases.js';
+import type { FileVerdict, ResultFiles } from './result-files.js';
+import { failureOf, refusedResult } from './result-rules.js';
+import type { ResultRecorder } from './results.js';
+import { SlaveState, type SlaveActivity } from './slave-state.js';
+
+/** Maximum sleep of a slave that gets no work. WAKE ends the sleep earlier. */
+const MAX_SLEEP_S = 10;
+/** Seconds before a skipped build is offered again, so that the same slave does not get it straight back. */
+const SKIP_COOLDOWN_S = 600;
+/** Seconds before the build of a faulty slave is offered to another slave. */
+const REQUEUE_COOLDOWN_S = 60;
+/**
+ * Seconds before a build is offered again whose result the database refused: it would most likely be refused
+ * again.
+ */
+const UNLOGGABLE_COOLDOWN_S = 3600;
+/** Seconds that a build may take beyond its time limit, for the work before and after the build itself. */
+const BUILD_GRACE_S = 3600;
+
+const DONE = { verb: 'DONE' } as const;
+
+type SessionAnswer<K extends keyof SlaveVerbs> = Promise<Answer<SlaveVerbs, K>>;
+type DoneAnswer = typeof DONE;
+type WaitAnswer = Extract<Answer<SlaveVerbs, 'SENT'>, { verb: 'WAIT' }>;
+type WaitVerdict = Extract<FileVerdict, { is: 'wait' }>;
+
+/** What the sessions of a Slave Driver share. */
+export interface SessionServices {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly leases: SlaveLeases;
+  readonly files: ResultFiles;
+  readonly results: ResultRecorder;
+  readonly health: SlaveHealthMonitor;
+  /** Limits of one build: seconds, bytes of log, bytes of one wheel. */
+  readonly limits: Readonly<BuildOrder['limits']>;
+  /** Whether to refuse a wheel that lacks its compiled part, instead of publishing it. */
+  readonly refuseIncomplete: boolean;
+  readonly isPaused: () => boolean;
+  /** Called when monitors have to be told of a change. */
+  readonly onChange: (slave: SlaveState) => void;
+}
+
+/**
+ * One session of one slave, from HELLO to BYE. Each method answers one of the slave's requests (see the table
+ * of requests and answers in protocols/slave-driver.ts), and leaves the session in one of the states that
+ * transitions.ts lists for the answer. The caller calls one method at a time.
+ */
+export class SlaveSession extends SlaveState {
+  readonly #services: SessionServices;
+
+  constructor(services: SessionServices, ...state: ConstructorParameters<typeof SlaveState>) {
+    super(...state);
+    this.#services = services;
+  }
+
+  /** Answers IDLE: the slave gets a build if it may have one and there is one. */
+  async idle(stats: MachineStats): SessionAnswer<'IDLE'> {
+    const { clock, leases, health, isPaused } = this.#services;
+    this.stats = stats;
+    if (this.kill !== null) return await this.dismiss();
+    // BUILD was answered, and the answer was lost.
+    if (this.pendingOrder) return this.pendingOrder;
+    // The slave never received BUILD, or lost its result.
+    await leases.release(this);
+    if (isPaused()) return this.#sleep('the master is paused');
+    const idleReason = this.idleReason(clock.monotonicMs(), (ms) => wallTime(clock, ms));
+    if (idleReason !== undefined) return this.#sleep(idleReason);
+    if (!this.targetRegistered) return this.#sleep('its ABI and platform are not registered');
+    const setAsideReason = health.idleBecause(this);
+    if (setAsideReason !== undefined) return this.#sleep(setAsideReason, 'resting');
+    const grant = await leases.requestGrant(this);
+    if (grant === null) return this.#sleep();
+    health.onGrant(this);
+    return this.#order(grant);
+  }
+
+  /** Answers REST: the slave can't work now, and says why. */
+  async rest(reason: string, stats: MachineStats): SessionAnswer<'REST'> {
+    const { log, leases } = this.#services;
+    this.stats = stats;
+    if (this.kill !== null) return await this.dismiss();
+    if (this.activity !== 'resting')
+      log.warning(`slave takes no work slave=${String(this.slaveId)} label=${this.hello.label}: ${reason}`);
+    await leases.release(this);
+    return this.#sleep(reason, 'resting');
+  }
+
+  /** Answers BUSY: the lease is renewed. DONE if the slave has lost it, or its build is no longer wanted. */
+  async busy(lease: number, stats: MachineStats): SessionAnswer<'BUSY'> {
+    const { clock, log, leases, limits } = this.#services;
+    this.stats = stats;
+    if (!(await leases.holds(this, lease))) return DONE;
+    this.pendingOrder = undefined;
+    if (this.skip) return await this.#skipBuild();
+    const limitS = Math.min(limits[0], this.hello.build_timeout_s) + BUILD_GRACE_S;
+    if (this.activity === 'building' && clock.monotonicMs() - this.since > limitS * 1000) {
+      log.warning(
+        `build requeued slave=${String(this.slaveId)} lease=${String(lease)}: it exceeds its time limit of ${String(limitS)} s`,
+      );
+      return await this.#requeueBuild(REQUEUE_COOLDOWN_S);
+    }
+    return (await leases.renew(this)) ? { verb: 'CONT' } : this.#becomeIdle();
+  }
+
+  /** Answers BUILT: a failure is logged; the files of a success are requested one by one. */
+  async built(built: BuiltMessage): SessionAnswer<'BUILT'> {
+    const { log, leases, files, health, refuseIncomplete } = this.#services;
+    const holdsLease = await leases.holds(this, built.lease);
+    const { lease } = this;
+    if (!holdsLease || !lease) {
+      log.info(
+        `result dropped slave=${String(this.slaveId)} lease=${String(built.lease)}: the slave no longer holds the lease`,
+      );
+      return DONE;
+    }
+    this.pendingOrder = undefined;
+    if (this.skip) return await this.#skipBuild();
+    if (built.status) this.clearEnvironmentFailures();
+    else if (await this.#restIfFaulty(built)) return this.#becomeIdle();
+    const isIncomplete = built.status && built.details.remark !== null;
+    const lacks = isIncomplete && health.hasBetterPeer(this) ? this.hello.lacks : [];
+    const failure = failureOf(built, lacks, refuseIncomplete);
+    if (failure) return await this.#logResult(failure);
+    const build = new BuildState(lease, built);
+    const refusal = files.refusalReason(build, this.hello.platform_tag);
+    if (refusal !== undefined) return await this.#rejectResult(built, refusal);
+    if (!(await leases.ensureHeld(this))) return this.#dropLostResult();
+    this.build = build;
+    const verdict = await files.expect(this, build);
+    return verdict.is === 'wait' ? this.#wait(verdict) : await this.#requestNextFile(build);
+  }
+
+  /**
+   * Answers SENT: the file is verified and published, and the next one requested, or the result logged. Throws
+   * PIW_UNKNOWN_TRANSFER if the slave has to repeat BUILT.
+   */
+  async sent(lease: number, filename: string): SessionAnswer<'SENT'> {
+    const { leases, files } = this.#services;
+    const { build } = this;
+    const transfer = build?.files.find(({ file }) => file.filename === filename);
+    if (!build || !transfer || build.lease.lease !== lease)
+      throw new PiwError(
+        'PIW_UNKNOWN_TRANSFER',
+        `no transfer of ${filename} is in progress for lease ${String(lease)}`,
+      );
+    if (this.skip) return await this.#skipBuild();
+    // A verified file is published, so the slave must still hold the lease.
+    if (!(await leases.ensureHeld(this))) return this.#dropLostResult();
+    const verdict = await files.verify(this, build, transfer);
+    switch (verdict.is) {
+      case 'refused':
+        return await this.#rejectResult(build.built, verdict.reason);
+      case 'given up':
+        return await this.#abandonBuild(verdict.reason);
+      case 'wait':
+        return this.#wait(verdict);
+      case 'rebuilt':
+        this.rebuiltFilenames.add(filename);
+        this.build = undefined;
+        throw new PiwError('PIW_UNKNOWN_TRANSFER', `send ${filename} again`);
+      default:
+        return await this.#requestNextFile(build);
+    }
+  }
+
+  /** Ends the session: the slave has said BYE. */
+  async leave(): Promise<void> {
+    const { log, leases, health } = this.#services;
+    await leases.release(this);
+    this.#enter('gone');
+    health.onLeave(this);
+    log.info(`slave disconnected slave=${String(this.slaveId)} label=${this.hello.label}`);
+  }
+
+  /** Answers any request with BYE, because an administrator wants the slave to exit. */
+  async dismiss(): SessionAnswer<'BYE'> {
+    await this.#services.leases.release(this);
+    this.#enter('gone');
+    return { verb: 'BYE', reason: 'stopped by an administrator' };
+  }
+
+  /** Answers BUILD, and keeps the order until the slave has acknowledged it. */
+  #order([lease, , name, version, sdist_url, sdist_sha256]: NonNullable<GrantReply>): BuildOrder {
+    const { clock, log, limits } = this.#services;
+    const { abi_tag: abi, platform_tag: platform } = this.hello;
+    this.hold({ lease, package: name, version, abi, platform }, clock.monotonicMs());
+    this.pendingOrder = {
+      verb: 'BUILD',
+      lease,
+      package: name,
+      version,
+      abi,
+      sdist_url,
+      sdist_sha256,
+      limits: [...limits],
+    };
+    this.#services.onChange(this);
+    log.debug(
+      `build granted slave=${String(this.slaveId)} package=${name} version=${version} lease=${String(lease)}`,
+    );
+    return this.pendingOrder;
+  }
+
+  /**
+   * Answers SLEEP: there is no work for the slave, or it may not have any for the reason in `note`, which
+   * people see.
+   */
+  #sleep(note: string | null = null, activity: 'waiting' | 'resting' = 'waiting') {
+    this.#enter(activity, note);
+    return {
+      verb: 'SLEEP',
+      seconds: MAX_SLEEP_S,
+      paused: this.#services.isPaused() || this.asleep,
+    } as const;
+  }
+
+  /** Answers WAIT: the farm can't take files now. Neither the slave nor its build is at fault. */
+  #wait({ reason, seconds }: WaitVerdict): WaitAnswer {
+    if (this.activity !== 'sending' || this.note !== reason)
+      this.#services.log.info(`slave waits to send its files slave=${String(this.slaveId)}: ${reason}`);
+    this.#enter('sending', reason);
+    return { verb: 'WAIT', seconds, reason };
+  }
+
+  /** Answers SEND for the next file that has to arrive, or logs the result if all have. */
+  async #requestNextFile(build: BuildState): SessionAnswer<'SENT'> {
+    const next = build.nextFile;
+    if (!next) return await this.#logResult(build.built, build.files);
+    this.#enter('sending');
+    return { verb: 'SEND', filename: next.file.filename, transfer_id: next.transferId };
+  }
+
+  /**
+   * Returns whether this failure says nothing about its package, because too many builds in a row have failed
+   * for environmental reasons. If so, the build is requeued and the slave rests.
+   */
+  async #restIfFaulty({ failure_class, output }: BuiltMessage): Promise<boolean> {
+    const { clock, log, leases } = this.#services;
+    if (!failurePolicy(failureClass(failure_class)).environmental) {
+      this.clearEnvironmentFailures();
+      return false;
+    }
+    const restMs = this.recordEnvironmentFailure(clock.monotonicMs());
+    if (restMs === 0) return false;
+    const lastLine = output.trimEnd().split('\n').at(-1) ?? '';
+    log.warning(
+      `faulty slave rests for ${String(restMs / 60_000)} min slave=${String(this.slaveId)} label=${this.hello.label}: ${lastLine.slice(0, 300)}`,
+    );
+    await leases.release(this, REQUEUE_COOLDOWN_S);
+    return true;
+  }
+
+  /** Has the slave drop its current build, because an administrator skipped it. */
+  async #skipBuild(): Promise<DoneAnswer> {
+    const { package: name = '', version = '' } = this.lease ?? {};
+    this.#services.log.info(
+      `build skipped by an administrator slave=${String(this.slaveId)} package=${name} version=${version}`,
+    );
+    return await this.#requeueBuild(SKIP_COOLDOWN_S);
+  }
+
+  /** Requeues the build of a slave whose file keeps arriving damaged. Nothing is recorded as a failure. */
+  async #abandonBuild(reason: string): Promise<DoneAnswer> {
+    const { clock, log } = this.#services;
+    log.warning(`file refused and build requeued slave=${String(this.slaveId)}: ${reason}`);
+    this.recordEnvironmentFailure(clock.monotonicMs());
+    return await this.#requeueBuild(REQUEUE_COOLDOWN_S);
+  }
+
+  async #requeueBuild(cooldownS: number): Promise<DoneAnswer> {
+    await this.#services.leases.release(this, cooldownS);
+    return this.#becomeIdle();
+  }
+
+  #dropLostResult(): DoneAnswer {
+    this.#services.log.info(`result dropped slave=${String(this.slaveId)}: the lease expired`);
+    return this.#becomeIdle();
+  }
+
+  /** Logs a build whose files are unacceptable as failed. */
+  async #rejectResult(built: BuiltMessage, reason: string): Promise<DoneAnswer> {
+    this.#services.log.warning(`file refused slave=${String(this.slaveId)}: ${reason}`);
+    return await this.#logResult(refusedResult(built, reason));
+  }
+
+  /** Logs the result, which ends the lease. */
+  async #logResult(built: BuiltMessage, files: BuildState['files'] = []): Promise<DoneAnswer> {
+    const { log, leases, results } = this.#services;
+    try {
+      const { package: name = '' } = this.lease ?? {};
+      if (await results.log(this, built, files)) await this.#recordHealth(name, built);
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      // A repeated request would get the same error, so the build ends here.
+      if (error.code === 'PIW_FILE_EXISTS' && files.length > 0)
+        return await this.#rejectResult(built, error.message);
+      if (error.code !== 'PIW_DATABASE_FAULT') throw error;
+      log.error(`result could not be logged slave=${String(this.slaveId)}: ${error.message}`);
+      await leases.release(this, UNLOGGABLE_COOLDOWN_S);
+    }
+    return this.#becomeIdle();
+  }
+
+  /** Compares the slave with others, now that a result of its was logged. */
+  async #recordHealth(
+    name: string,
+    { status: worked, failure_class, duration_s }: BuiltMessage,
+  ): Promise<void> {
+    const { log, health } = this.#services;
+    try {
+      await health.recordResult(this, {
+        ...{ package: name, failed: !worked, failureClass: failure_class, durationS: duration_s },
+      });
+    } catch (error) {
+      if (!(error instanceof PiwError)) throw error;
+      log.warning(`health check of the slave is postponed slave=${String(this.slaveId)}: ${error.message}`);
+    }
+  }
+
+  /** Answers DONE: the slave's build is over. */
+  #becomeIdle(): DoneAnswer {
+    const { clock, onChange } = this.#services;
+    this.clearBuild(clock.monotonicMs());
+    this.setActivity('idle', clock.monotonicMs());
+    onChange(this);
+    return DONE;
+  }
+
+  /** Records what the slave is doing from now on; has monitors told if that, or the note, has changed. */
+  #enter(activity: SlaveActivity, note: string | null = null): void {
+    const { clock, onChange } = this.#services;
+    if (this.setActivity(activity, clock.monotonicMs(), note)) onChange(this);
+  }
+}

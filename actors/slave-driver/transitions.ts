@@ -1,0 +1,46 @@
+import type { Answer } from '../../src/protocols/protocol.js';
+import type { SlaveAnswer, SlaveVerbs } from '../../src/protocols/slave-driver.js';
+import type { SlaveActivity, SlaveState } from './slave-state.js';
+
+/** The requests within a session. HELLO begins it as `idle`, or changes nothing; BYE ends it. */
+export type SessionRequest = Exclude<keyof SlaveVerbs, 'HELLO' | 'BYE'>;
+type SessionTransitions = {
+  readonly [R in SessionRequest]: {
+    readonly [A in Answer<SlaveVerbs, R>['verb']]: readonly (SlaveActivity | 'unchanged')[];
+  };
+};
+
+/**
+ * The transitions of a session: for each request and each of its answers, what the slave is doing afterwards.
+ * Since the slaves drive, a request may arrive in any state. `unchanged`: the request was about a lease that
+ * the slave no longer holds.
+ */
+const TRANSITIONS: SessionTransitions = {
+  IDLE: { BUILD: ['building'], SLEEP: ['waiting', 'resting'], BYE: ['gone'] },
+  REST: { SLEEP: ['resting'], BYE: ['gone'] },
+  BUSY: { CONT: ['building', 'sending'], DONE: ['idle', 'unchanged'], BYE: ['gone'] },
+  BUILT: { SEND: ['sending'], WAIT: ['sending'], DONE: ['idle', 'unchanged'], BYE: ['gone'] },
+  SENT: { SEND: ['sending'], WAIT: ['sending'], DONE: ['idle'], BYE: ['gone'] },
+};
+
+/**
+ * Throws if a session is not in a state that this answer to this request leads to, or holds a lease although
+ * the slave neither builds nor sends. `before` is what the slave was doing when the request arrived.
+ */
+export function assertTransition(
+  request: SessionRequest,
+  answer: SlaveAnswer['verb'],
+  before: SlaveActivity,
+  { activity, lease }: SlaveState,
+): void {
+  const answers: Partial<Record<SlaveAnswer['verb'], readonly (SlaveActivity | 'unchanged')[]>> =
+    TRANSITIONS[request];
+  const activities = answers[answer] ?? [];
+  const isAllowed =
+    activities.includes(activity) || (activity === before && activities.includes('unchanged'));
+  const needsLease = activity === 'building' || activity === 'sending';
+  if (!isAllowed || needsLease !== (lease !== undefined))
+    throw new Error(
+      `${request} was answered with ${answer}, and its slave went from ${before} to ${activity} ${lease ? 'with' : 'without'} a lease`,
+    );
+}
