@@ -5,7 +5,7 @@ import { pending } from '../src/protocols/builds.js';
 import { slaveControl } from '../src/protocols/control.js';
 import { fileSystem } from '../src/protocols/file-juggler.js';
 import { oracle } from '../src/protocols/oracle.js';
-import type { Answer } from '../src/protocols/protocol.js';
+import type { Answer, Body } from '../src/protocols/protocol.js';
 import {
   slaveDriver,
   type BuildOrder,
@@ -54,6 +54,8 @@ const HEALTH_REVIEW_INTERVAL_S = 5;
 const SENDING_RENEWAL_INTERVAL_S = 5;
 /** Seconds between removals of files that lost builds left behind, and of sessions that are long silent. */
 const CLEANUP_INTERVAL_S = 60;
+/** For how long, and at what interval, SENT is repeated while another slave's file of the same name is unlisted. */
+const LISTING_WAIT = { maxMs: 10_000, intervalMs: 200 };
 
 /**
  * Serves the build slaves. The slaves drive: each sends a request, and the answer says what to do next (see
@@ -185,8 +187,7 @@ export class SlaveDriver extends Actor {
         BUSY: ({ lease, stats }, from) =>
           this.#inSession('BUSY', from, (session) => session.busy(lease, stats)),
         BUILT: (built, from) => this.#inSession('BUILT', from, (session) => session.built(built)),
-        SENT: ({ lease, filename }, from) =>
-          this.#inSession('SENT', from, (session) => session.sent(lease, filename)),
+        SENT: (sent, from) => this.#sent(sent, from),
         BYE: (_, from) => this.#requests.run(sessionOf(from), () => this.#bye(sessionOf(from))),
       },
       {
@@ -224,7 +225,7 @@ export class SlaveDriver extends Actor {
    * Answers a request within a session, after the session's earlier requests. Throws PIW_UNKNOWN_SLAVE if it has
    * not said HELLO. A slave that an administrator wants to exit is dismissed, whatever it says.
    */
-  async #inSession<A extends SlaveAnswer>(
+  async #inSession<A extends SlaveAnswer | undefined>(
     request: SessionRequest,
     from: MessageOrigin,
     answerRequest: (session: SlaveSession) => Promise<A>,
@@ -235,9 +236,23 @@ export class SlaveDriver extends Actor {
       session.lastSeen = this.clock.monotonicMs();
       const { activity } = session;
       const answer = await (session.kill === 'now' ? session.dismiss() : answerRequest(session));
-      assertTransition(request, answer.verb, activity, session);
+      if (answer) assertTransition(request, answer.verb, activity, session);
       return answer;
     });
+  }
+
+  /**
+   * Answers SENT. While another slave's file of the same name is about to be listed, SENT is repeated, so that
+   * the session's other requests, such as BUSY, are answered in between.
+   */
+  async #sent(sent: Body<SlaveVerbs, 'SENT'>, from: MessageOrigin): Promise<Answer<SlaveVerbs, 'SENT'>> {
+    const giveUpAt = this.clock.monotonicMs() + LISTING_WAIT.maxMs;
+    for (;;) {
+      const awaitsListing = this.clock.monotonicMs() < giveUpAt;
+      const answer = await this.#inSession('SENT', from, (session) => session.sent(sent, awaitsListing));
+      if (answer) return answer;
+      await new Promise<void>((resolve) => this.clock.after(LISTING_WAIT.intervalMs, resolve));
+    }
   }
 
   /** Answers BYE, also to a slave without a session. */

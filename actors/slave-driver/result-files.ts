@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProtocolClient } from '../../src/actor/client.js';
 import { isDiskError, errorMessage } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
@@ -14,7 +13,7 @@ import { CLAIM_EXPIRY_S, type Leftovers } from './leftovers.js';
 import type { SlaveState } from './slave-state.js';
 
 type VerifyAnswer = Answer<typeof fileSystem.verbs, 'VERIFY'>;
-type ExistingFileStanding = NonNullable<Extract<VerifyAnswer, { verb: 'TAKEN' }>['standing']>;
+type NameConflict = Extract<VerifyAnswer, { verb: 'REFUSED' | 'TAKEN' }>;
 
 /** Times that one file may arrive damaged. After that the build is requeued: the package is not to blame. */
 const MAX_DAMAGED_TRANSFERS = 5;
@@ -22,11 +21,6 @@ const MAX_DAMAGED_TRANSFERS = 5;
 const RETRY_AFTER_S = 5;
 /** The limit for all files of one build together, in multiples of the limit for a single file. */
 const BUILD_SIZE_FACTOR = 2;
-/**
- * How often to check, and at what interval, whether a file that another slave has just published is listed.
- */
-const LISTING_POLL = { attempts: 50, intervalMs: 200 };
-
 interface ResultFilesOptions {
   readonly log: Log;
   readonly database: ProtocolClient<typeof oracle.verbs>;
@@ -44,12 +38,13 @@ interface ResultFilesOptions {
  *   taken     it is published, or an identical file of another build stands in for it
  *   damaged   bytes were lost or changed in transit; the slave is asked to send it again
  *   rebuilt   an earlier build for the same target has its name; sent again, it gets a build tag
+ *   unlisted  another slave has just published a file of its name, which will be listed at any moment
  *   given up  it has arrived damaged too often; the build is requeued, and no failure is recorded
  *   refused   the file itself is unacceptable; the build fails with class wrong-wheel
  *   wait      the farm's own disk has a problem; what has arrived is kept, and the slave asks again
  */
 export type FileVerdict =
-  | { readonly is: 'taken' | 'damaged' | 'rebuilt' }
+  | { readonly is: 'taken' | 'damaged' | 'rebuilt' | 'unlisted' }
   | { readonly is: 'given up' | 'refused'; readonly reason: string }
   | { readonly is: 'wait'; readonly reason: string; readonly seconds: number };
 
@@ -100,8 +95,16 @@ export class ResultFiles {
     }
   }
 
-  /** Has the File Juggler verify and publish a file that a slave has sent. */
-  async verify(slave: SlaveState, build: BuildState, transfer: FileTransfer): Promise<FileVerdict> {
+  /**
+   * Has the File Juggler verify and publish a file that a slave has sent. The verdict is `unlisted` only if the
+   * caller `awaitsListing`; it then calls this again.
+   */
+  async verify(
+    slave: SlaveState,
+    build: BuildState,
+    transfer: FileTransfer,
+    awaitsListing: boolean,
+  ): Promise<FileVerdict> {
     const { filename } = transfer.file;
     const verdict = await this.#requestVerdict(slave, build, transfer);
     switch (verdict.verb) {
@@ -124,9 +127,9 @@ export class ResultFiles {
         return { is: 'wait', reason: verdict.reason, seconds: RETRY_AFTER_S };
       case 'REFUSED':
         if (verdict.code !== 'PIW_FILE_EXISTS') return { is: 'refused', reason: verdict.reason };
-        return await this.#resolveNameConflict(slave, build, transfer, verdict.standing);
+        return await this.#resolveNameConflict(slave, build, transfer, verdict, awaitsListing);
       case 'TAKEN':
-        return await this.#resolveNameConflict(slave, build, transfer, verdict.standing, true);
+        return await this.#resolveNameConflict(slave, build, transfer, verdict, awaitsListing);
     }
   }
 
@@ -157,39 +160,36 @@ export class ResultFiles {
    * Resolves a conflict with a file of the same name.
    *
    * A listed file stays, and serves this build too: two slaves have built the same wheel at once for two
-   * targets, and the first one counts. With `allowBuildTag`, a listed file that was built for the same target
+   * targets, and the first one counts. If the verdict is TAKEN, a listed file that was built for the same target
    * is being rebuilt: the slave's file gets a build tag once the slave has sent it again.
    *
    * A file that is not listed yet may be listed soon by another slave, an import or another master's Slave
-   * Driver, so this waits for it. A file that nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is
+   * Driver, so it is waited for: a moment if it is another slave's (`unlisted`), or longer (`wait`). A file that nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is
    * removed.
    */
   async #resolveNameConflict(
     slave: SlaveState,
     build: BuildState,
     transfer: FileTransfer,
-    standing: ExistingFileStanding | null,
-    allowBuildTag = false,
+    { verb, standing }: NameConflict,
+    awaitsListing: boolean,
   ): Promise<FileVerdict> {
     const { filename } = transfer.file;
     const path = `${build.lease.package}/${filename}`;
-    for (let attempt = 1; attempt <= LISTING_POLL.attempts; attempt += 1) {
-      // Checked before the query: a slave that has dropped the file since then has had it listed.
-      const publishedByOther = this.#otherSlaveHas(slave, ({ published }) => published === filename);
-      const { origin } = await this.#options.database.request('FILEORIGIN', { filename });
-      if (origin) {
-        if (!allowBuildTag || !isRebuildOf(build.lease, origin)) {
-          transfer.served = true;
-          await this.#forget(transfer);
-          return TAKEN;
-        }
-        this.#options.log.info(`wheel was rebuilt and gets a build tag file=${path}`);
-        return { is: 'rebuilt' };
+    // Checked before the query: a slave that has dropped the file since then has had it listed.
+    const publishedByOther = this.#otherSlaveHas(slave, ({ published }) => published === filename);
+    const { origin } = await this.#options.database.request('FILEORIGIN', { filename });
+    if (origin) {
+      if (verb !== 'TAKEN' || !isRebuildOf(build.lease, origin)) {
+        transfer.served = true;
+        await this.#forget(transfer);
+        return TAKEN;
       }
-      if (!publishedByOther) break;
-      // It will be listed at any moment, unless the other slave has lost its lease.
-      await sleep(LISTING_POLL.intervalMs);
+      this.#options.log.info(`wheel was rebuilt and gets a build tag file=${path}`);
+      return { is: 'rebuilt' };
     }
+    // It will be listed at any moment, unless the other slave has lost its lease.
+    if (publishedByOther && awaitsListing) return { is: 'unlisted' };
     // A file that one of our own lost builds left behind can go at once: an unchanged stamp means that nobody
     // has claimed it since.
     const mayGo =
@@ -199,7 +199,7 @@ export class ResultFiles {
       this.#options.log.warning(`unlisted file is removed to make room for a new one file=${path}`);
       const { stamp } = standing;
       await this.#options.files.request('REMOVE', { package: build.lease.package, filename, stamp });
-      return await this.verify(slave, build, transfer);
+      return await this.verify(slave, build, transfer, awaitsListing);
     }
     const reason = `${path} was published by another build, and is not listed yet`;
     return { is: 'wait', reason, seconds: RETRY_AFTER_S };

@@ -4,7 +4,7 @@ import { failureClass, failurePolicy } from '../../src/failures/classes.js';
 import type { Log } from '../../src/log.js';
 import type { MachineStats } from '../../src/model/fields.js';
 import type { GrantReply } from '../../src/protocols/builds.js';
-import type { Answer } from '../../src/protocols/protocol.js';
+import type { Answer, Body } from '../../src/protocols/protocol.js';
 import type { BuildOrder, BuiltMessage, SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { BuildState } from './build-state.js';
 import type { SlaveHealthMonitor } from './health.js';
@@ -144,9 +144,13 @@ export class SlaveSession extends SlaveState {
 
   /**
    * Answers SENT: the file is verified and published, and the next one requested, or the result logged. Throws
-   * PIW_UNKNOWN_TRANSFER if the slave has to repeat BUILT.
+   * PIW_UNKNOWN_TRANSFER if the slave has to repeat BUILT. Returns undefined, if the caller `awaitsListing`, when
+   * another slave has published a file of this name that will be listed at any moment.
    */
-  async sent(lease: number, filename: string): SessionAnswer<'SENT'> {
+  async sent(
+    { lease, filename }: Body<SlaveVerbs, 'SENT'>,
+    awaitsListing: boolean,
+  ): Promise<Answer<SlaveVerbs, 'SENT'> | undefined> {
     const { leases, files } = this.#services;
     const { build } = this;
     const transfer = build?.files.find(({ file }) => file.filename === filename);
@@ -158,7 +162,7 @@ export class SlaveSession extends SlaveState {
     if (this.skip) return await this.#skipBuild();
     // A verified file is published, so the slave must still hold the lease.
     if (!(await leases.ensureHeld(this))) return this.#dropLostResult();
-    const verdict = await files.verify(this, build, transfer);
+    const verdict = await files.verify(this, build, transfer, awaitsListing);
     switch (verdict.is) {
       case 'refused':
         return await this.#rejectResult(build.built, verdict.reason);
@@ -166,6 +170,8 @@ export class SlaveSession extends SlaveState {
         return await this.#abandonBuild(verdict.reason);
       case 'wait':
         return this.#wait(verdict);
+      case 'unlisted':
+        return undefined;
       case 'rebuilt':
         this.rebuiltFilenames.add(filename);
         this.build = undefined;

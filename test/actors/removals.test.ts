@@ -2,13 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
+import { fileToMessage } from '../../src/model/file-state.js';
 import { fileSystem } from '../../src/protocols/file-juggler.js';
+import { slaveDriver } from '../../src/protocols/slave-driver.js';
 import { until } from '../helpers/bus.js';
-import { MASTER_TASKS, testMaster } from '../helpers/master.js';
+import { ABI, MASTER_TASKS, slaveHello, testMaster } from '../helpers/master.js';
+import { PLATFORM, insertTarget } from '../helpers/rows.js';
 import { ScriptedSession } from '../helpers/session.js';
-import { makeWheel, sha256 } from '../helpers/wheel.js';
+import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
@@ -103,4 +108,46 @@ void t.test('a file that another build has just published is waited for and not 
   t.ok(existsSync(join(folder, basename(path))));
   t.notOk(isOriginal());
   await second.request('BYE');
+});
+
+void t.test('while a name is about to be listed, the slave’s other requests are answered', async (t) => {
+  const { db, bus, first, path } = await stage(t);
+  // The first slave has published one of its two files, and sends the other: nothing is listed yet.
+  t.equal(await first.request('IDLE'), 'BUILD');
+  t.equal(await first.request('BUILT'), 'SEND');
+  const file = await fileStateOf(path);
+  const filename = `demo-1.0-${ABI}-${ABI}-${PLATFORM}.whl`;
+  const tags = { filename, py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM };
+  const client = (session: string) =>
+    new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', session], {
+      ...{ timeoutMs: 20_000, patienceMs: 20_000 },
+    });
+  await client('one').request('BUILT', {
+    ...{ lease: first.lease, status: true, failure_class: null, duration_s: 1, output: 'log' },
+    ...{ details: NO_DETAILS, files: [fileToMessage(file), fileToMessage({ ...file, ...tags })] },
+  });
+  await first.send();
+  t.equal(await first.request('SENT'), 'SEND');
+  // Another slave has built another wheel of the published name, for another target.
+  const platform = 'linux_aarch64';
+  await insertTarget(db, ABI, { platform });
+  const folder = mkdtempSync(join(tmpdir(), 'piw-removals-'));
+  const data = { 'data.bin': randomBytes(300) };
+  const other = new ScriptedSession(bus, 'three', await makeWheel(folder, { files: data }));
+  const hello = { ...slaveHello(), platform_tag: platform, clock: Date.now() };
+  await client('three').request('HELLO', hello);
+  await until(async () => (await other.request('IDLE')) === 'BUILD');
+  t.equal(await other.request('BUILT'), 'SEND');
+  await other.send();
+  const answers: string[] = [];
+  const sent = client('three')
+    .request('SENT', { lease: other.lease, filename: basename(path) })
+    .then(({ verb }) => answers.push(verb));
+  await setTimeout(500);
+  answers.push(await other.request('BUSY'));
+  t.same(answers, ['CONT'], 'BUSY does not wait for the answer to SENT');
+  await first.request('BYE');
+  await sent;
+  t.same(answers, ['CONT', 'WAIT'], 'nobody is about to list it any more');
+  t.same(await db.query('select 1 from builds'), [], 'nothing is recorded');
 });
