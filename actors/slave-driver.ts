@@ -21,9 +21,9 @@ import { SlaveOrders } from './slave-driver/orders.js';
 import { RequestQueues } from './slave-driver/request-queues.js';
 import { ResultFiles } from './slave-driver/result-files.js';
 import { ResultRecorder } from './slave-driver/results.js';
-import type { SlaveSession } from './slave-driver/session.js';
+import type { SessionServices, SlaveSession } from './slave-driver/session.js';
 import { SlaveSessions, type SessionKey } from './slave-driver/slave-sessions.js';
-import { formatTarget, type SlaveState } from './slave-driver/slave-state.js';
+import { formatTarget } from './slave-driver/slave-state.js';
 import { SlaveStatusFeed } from './slave-driver/status.js';
 import { assertTransition, type SessionRequest } from './slave-driver/transitions.js';
 import { UnregisteredTargets } from './slave-driver/unregistered-targets.js';
@@ -81,61 +81,49 @@ const LISTING_WAIT = { maxMs: 10_000, intervalMs: 200 };
 export class SlaveDriver extends Actor {
   readonly #sessions = new SlaveSessions<SlaveSession>();
   readonly #requests = new RequestQueues();
-  readonly #buckets: UserBuckets;
-  readonly #status: SlaveStatusFeed;
-  readonly #waker: SlaveWaker;
-  readonly #targets: UnregisteredTargets;
-  readonly #leases: SlaveLeases;
-  readonly #leftovers: Leftovers;
-  readonly #health: SlaveHealthMonitor;
-  readonly #orders: SlaveOrders;
+  readonly #buckets = new UserBuckets(this.bus);
+  readonly #waker = new SlaveWaker(this.bus, this.#sessions);
+  readonly #status = new SlaveStatusFeed(this.bus, this.clock, this.#sessions);
+  /** What the parts of this actor share. */
+  readonly #shared = {
+    ...{ bus: this.bus, log: this.log, clock: this.clock, conditions: this.conditions },
+    database: new ProtocolClient(this.bus, oracle, undefined, PATIENT),
+    files: new ProtocolClient(this.bus, fileSystem, undefined, PATIENT),
+    slaves: this.#sessions,
+    waker: this.#waker,
+  };
+  readonly #leases = new SlaveLeases(
+    this.bus,
+    this.clock,
+    () => this.context.fence(),
+    (error) => {
+      this.#reportGrantError(error);
+    },
+  );
+  readonly #targets = new UnregisteredTargets(this.#shared);
+  readonly #leftovers = new Leftovers(this.#shared);
+  readonly #health = new SlaveHealthMonitor(this.#shared);
+  readonly #orders = new SlaveOrders({ ...this.#shared, health: this.#health });
   readonly #admission: Admission;
 
   constructor(context: ActorContext, settings: SlaveDriverSettings) {
     super(context);
-    const { bus, log, clock, conditions } = this;
-    const slaves = this.#sessions;
-    const { limits, refuseIncomplete } = settings;
-    const database = new ProtocolClient(bus, oracle, undefined, PATIENT);
-    const files = new ProtocolClient(bus, fileSystem, undefined, PATIENT);
-    const waker = new SlaveWaker(bus, slaves);
-    const buckets = new UserBuckets(bus);
-    const targets = new UnregisteredTargets({ log, database, slaves, waker });
-    const leftovers = new Leftovers({ log, clock, database, files });
-    const health = new SlaveHealthMonitor({ bus, log, clock, conditions, slaves });
-    const status = new SlaveStatusFeed(bus, clock, slaves);
-    const leases = new SlaveLeases(
-      bus,
-      clock,
-      () => context.fence(),
-      (error) => {
-        this.#reportGrantError(error);
-      },
-    );
-    const services = {
-      ...{ clock, log, leases, health, limits, refuseIncomplete },
-      files: new ResultFiles({ log, database, files, maxWheelBytes: limits[2], slaves, leftovers }),
-      results: new ResultRecorder({
-        ...{ bus, log, database, leftovers },
-      }),
+    const { limits, refuseIncomplete, indexUrl, extraIndexUrl, registerTargets } = settings;
+    const shared = { ...this.#shared, leftovers: this.#leftovers, health: this.#health };
+    const services: SessionServices = {
+      ...{ clock: this.clock, log: this.log, leases: this.#leases, health: this.#health },
+      ...{ limits, refuseIncomplete },
+      files: new ResultFiles({ ...shared, maxWheelBytes: limits[2] }),
+      results: new ResultRecorder(shared),
       isPaused: () => this.paused,
-      onChange: (slave: SlaveState) => {
-        status.markChanged(slave);
+      onChange: (slave) => {
+        this.#status.markChanged(slave);
       },
     };
-    this.#buckets = buckets;
-    this.#status = status;
-    this.#waker = waker;
-    this.#targets = targets;
-    this.#leases = leases;
-    this.#leftovers = leftovers;
-    this.#health = health;
-    this.#orders = new SlaveOrders({ clock, database, slaves, waker, health });
     this.#admission = new Admission({
-      ...{ log, clock, database, slaves, buckets, targets, health, services },
-      indexUrl: settings.indexUrl,
-      extraIndexUrl: settings.extraIndexUrl,
-      registerTargets: settings.registerTargets,
+      ...shared,
+      ...{ buckets: this.#buckets, targets: this.#targets, services },
+      ...{ indexUrl, extraIndexUrl, registerTargets },
     });
   }
 

@@ -25,8 +25,8 @@ const REST_MS = { first: 60_000, max: 1_800_000 };
 type WallTime = (monotonicMs: number) => number;
 
 /**
- * The state of one session of one slave. All of it can be rebuilt from the slave's next HELLO. A slave that is
- * building or sending holds a lease, and no other slave does.
+ * The state of one session of one slave, which can be rebuilt from the slave's next HELLO. The slave holds a lease
+ * exactly while it is building or sending.
  */
 export class SlaveState {
   readonly slaveId: number;

@@ -4,10 +4,9 @@ import type { SlaveActivity, SlaveState } from './slave-state.js';
 
 /** The requests within a session. HELLO begins it as `idle`, or changes nothing; BYE ends it. */
 export type SessionRequest = Exclude<keyof SlaveVerbs, 'HELLO' | 'BYE'>;
+type Activities = readonly (SlaveActivity | 'unchanged')[];
 type SessionTransitions = {
-  readonly [R in SessionRequest]: {
-    readonly [A in Answer<SlaveVerbs, R>['verb']]: readonly (SlaveActivity | 'unchanged')[];
-  };
+  readonly [R in SessionRequest]: Readonly<Record<Answer<SlaveVerbs, R>['verb'], Activities>>;
 };
 
 /**
@@ -33,8 +32,7 @@ export function assertTransition(
   before: SlaveActivity,
   { activity, lease }: SlaveState,
 ): void {
-  const answers: Partial<Record<SlaveAnswer['verb'], readonly (SlaveActivity | 'unchanged')[]>> =
-    TRANSITIONS[request];
+  const answers: Partial<Record<SlaveAnswer['verb'], Activities>> = TRANSITIONS[request];
   const activities = answers[answer] ?? [];
   const isAllowed =
     activities.includes(activity) || (activity === before && activities.includes('unchanged'));
