@@ -1,3 +1,6 @@
+import { systemClock, type Clock } from './clock.js';
+import { deferred, type Deferred } from './deferred.js';
+
 /**
  * Collects single items within a few milliseconds into batches, so that one message or one transaction serves many.
  * Measured (house.md, facts): throughput depends on batching, not on more processes.
@@ -22,12 +25,11 @@ interface BatcherOptions<I, O> {
    * function all items of a failed batch fail.
    */
   readonly isItemError?: (error: unknown) => boolean;
+  readonly clock?: Clock;
 }
 
-interface PendingItem<I, O> {
+interface PendingItem<I, O> extends Deferred<O> {
   readonly item: I;
-  readonly resolve: (result: O) => void;
-  readonly reject: (error: unknown) => void;
 }
 
 export class Batcher<I, O> {
@@ -45,11 +47,11 @@ export class Batcher<I, O> {
 
   /** Adds an item and resolves with its result; rejects with the error of its batch. */
   add(item: I): Promise<O> {
-    return new Promise((resolve, reject) => {
-      this.#pending.push({ item, resolve, reject });
-      if (!this.#due) this.#cancelTimer ??= this.#startTimer();
-      this.#flush();
-    });
+    const pendingItem = { item, ...deferred<O>() };
+    this.#pending.push(pendingItem);
+    if (!this.#due) this.#cancelTimer ??= this.#startTimer();
+    this.#flush();
+    return pendingItem.promise;
   }
 
   get length(): number {
@@ -62,15 +64,11 @@ export class Batcher<I, O> {
       this.#due = true;
       this.#flush();
     };
-    if (this.#options.delayMs === 0) {
-      const immediate = setImmediate(onDue);
-      return () => {
-        clearImmediate(immediate);
-      };
-    }
-    const timer = setTimeout(onDue, this.#options.delayMs);
+    const { clock = systemClock, delayMs } = this.#options;
+    if (delayMs > 0) return clock.after(delayMs, onDue);
+    const immediate = setImmediate(onDue);
     return () => {
-      clearTimeout(timer);
+      clearImmediate(immediate);
     };
   }
 

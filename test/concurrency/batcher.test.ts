@@ -1,5 +1,8 @@
+import { setImmediate as settle } from 'node:timers/promises';
 import t from 'tap';
 import { Batcher } from '../../src/concurrency/batcher.js';
+import { pause } from '../../src/concurrency/pause.js';
+import { ManualClock } from '../helpers/manual-clock.js';
 
 void t.test('items that are added together are run in one batch, and each gets its own result', async (t) => {
   const runs: number[] = [];
@@ -25,7 +28,7 @@ void t.test('batches are limited in items, in bytes and in how many run at once'
       sizes.push(items.length);
       inFlight += 1;
       peakInFlight = Math.max(peakInFlight, inFlight);
-      await new Promise((resolve) => setImmediate(resolve));
+      await settle();
       inFlight -= 1;
       return items;
     },
@@ -57,41 +60,44 @@ void t.test('when a batch fails, each of its items fails, and the next batch run
 });
 
 void t.test('the first item waits delayMs for others, also during and after another batch', async (t) => {
+  const clock = new ManualClock();
   const runs: number[][] = [];
   const delayMs = 100;
-  let slow = 0;
+  let durationMs = 0;
   const batch = new Batcher<number, number>({
     run: async (items) => {
       runs.push([...items]);
-      await new Promise((resolve) => setTimeout(resolve, slow));
+      if (durationMs > 0) await pause(clock, durationMs);
       return items;
     },
-    ...{ maxItems: 8, maxInFlight: 1, delayMs },
+    ...{ maxItems: 8, maxInFlight: 1, delayMs, clock },
   });
+  const advance = async (ms: number) => {
+    clock.advance(ms);
+    await settle();
+  };
   // One item every 25 ms, so each batch ends long before the next is due.
-  const began = performance.now();
   const results: Promise<number>[] = [];
-  for (let n = 0; performance.now() - began < 5 * delayMs && n < 30; n += 1) {
+  for (let n = 0; n < 8; n += 1) {
     results.push(batch.add(n));
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await advance(delayMs / 4);
   }
-  await Promise.all(results);
-  const elapsed = performance.now() - began;
-  t.ok(runs.length <= 1 + elapsed / delayMs, `${String(runs.length)} batches in ${elapsed.toFixed(0)} ms`);
-  t.same(
-    runs.flat(),
-    results.map((_, n) => n),
-    'each item is run once, in order',
-  );
+  t.same(await Promise.all(results), [0, 1, 2, 3, 4, 5, 6, 7]);
+  t.same(runs.splice(0), [
+    [0, 1, 2, 3],
+    [4, 5, 6, 7],
+  ]);
   // A full batch doesn't wait, and items that have waited for delayMs behind it run as soon as it has ended.
-  runs.length = 0;
-  slow = 2 * delayMs;
+  durationMs = 2 * delayMs;
   const first = Array.from({ length: 8 }, (_, n) => batch.add(n));
   const rest = [8, 9].map((n) => batch.add(n));
   t.same(runs, [[0, 1, 2, 3, 4, 5, 6, 7]]);
+  await advance(durationMs);
   await Promise.all(first);
   t.same(runs[1], [8, 9]);
+  await advance(durationMs);
   t.same(await Promise.all(rest), [8, 9]);
+  t.equal(clock.pendingCalls, 0);
 });
 
 void t.test('an item that makes its batch fail fails alone', async (t) => {

@@ -1,9 +1,26 @@
 import t from 'tap';
 import { Bus } from '../../src/bus/bus.js';
+import { deferred } from '../../src/concurrency/deferred.js';
+import { withWaitingReports } from '../../src/concurrency/waiting-reports.js';
 import { piwRunner } from '../helpers/command.js';
+import { ManualClock } from '../helpers/manual-clock.js';
 
 /** An address where nothing listens. */
 const UNREACHABLE_ADDRESS = '127.0.0.1:1';
+
+void t.test('waiting is reported after two seconds, and then every fifteen', async (t) => {
+  const clock = new ManualClock();
+  const start = clock.now();
+  const reportTimes: number[] = [];
+  const { promise, resolve } = deferred();
+  const report = () => reportTimes.push(clock.now() - start);
+  const waiting = withWaitingReports(report, () => promise, clock);
+  clock.advance(40_000);
+  resolve();
+  await waiting;
+  t.same(reportTimes, [2000, 17_000, 32_000]);
+  t.equal(clock.pendingCalls, 0);
+});
 
 void t.test('waiting for NATS is reported with the reason before it fails', async (t) => {
   const reports: string[] = [];
