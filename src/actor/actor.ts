@@ -12,6 +12,8 @@ import {
 import { PROTOCOL_VERSION, VERSION } from '../version.js';
 import type { Clock } from '../concurrency/clock.js';
 import { Conditions } from './conditions.js';
+import { RunningTasks } from '../concurrency/running-tasks.js';
+import { Semaphore } from '../concurrency/semaphore.js';
 import { SenderRateLimiter } from '../concurrency/sender-rate-limiter.js';
 
 /**
@@ -89,7 +91,7 @@ export abstract class Actor {
   readonly conditions: Conditions;
   readonly #endpoints = new Set<Endpoint>();
   readonly #timers = new Map<symbol, () => void>();
-  readonly #inFlight = new Set<Promise<void>>();
+  readonly #runningTasks = new RunningTasks();
   #paused = false;
   #stopping = false;
   #handledCount = 0;
@@ -156,7 +158,7 @@ export abstract class Actor {
     this.#stopping = true;
     for (const cancel of this.#timers.values()) cancel();
     await Promise.all([...this.#endpoints].map((endpoint) => this.#close(endpoint)));
-    await Promise.all(this.#inFlight);
+    await this.#runningTasks.drain();
     await this.onStopped();
     this.conditions.close();
   }
@@ -174,7 +176,7 @@ export abstract class Actor {
       tokens: messageSubject.split('.').slice(prefixLength),
     });
     const bucket = options.bucketOf;
-    const semaphore = new HandlerSemaphore(options.concurrency ?? 256);
+    const semaphore = new Semaphore(options.concurrency ?? 256);
     const read = async (subscription: BusSubscription): Promise<void> => {
       for await (const incoming of subscription) {
         const origin = originOf(incoming.subject);
@@ -183,12 +185,9 @@ export abstract class Actor {
           this.#logRefusal('messages dropped: the sender exceeds its rate limit', { sender }, { once: true });
           continue;
         }
-        await semaphore.acquire();
-        const handling = this.#handle(protocol, handlers, incoming, origin, sender).finally(() => {
-          semaphore.release();
-          this.#inFlight.delete(handling);
-        });
-        this.#inFlight.add(handling);
+        const release = await semaphore.acquire();
+        const handling = this.#handle(protocol, handlers, incoming, origin, sender);
+        void this.#runningTasks.track(handling.finally(release));
       }
     };
     const endpoint: Endpoint = {
@@ -233,18 +232,16 @@ export abstract class Actor {
   }
 
   /** Runs `action`, for which stop() waits. Logs a PiwError; any other error crashes the actor. */
-  protected async runInBackground(action: () => Promise<void> | void): Promise<void> {
-    const running = (async () => {
+  protected runInBackground(action: () => Promise<void> | void): Promise<void> {
+    const run = async (): Promise<void> => {
       try {
         await action();
       } catch (error) {
         if (error instanceof PiwError) this.#warn(error);
         else this.context.crash(error);
       }
-    })();
-    this.#inFlight.add(running);
-    await running;
-    this.#inFlight.delete(running);
+    };
+    return this.#runningTasks.track(run());
   }
 
   /**
@@ -354,27 +351,3 @@ const VERSION_HINT = `; this is piw ${VERSION} with protocol ${String(PROTOCOL_V
 const WARNING_INTERVAL_MS = 60_000;
 /** How many lines about refused messages are logged per `ms` milliseconds. */
 const REFUSAL_LOG_LIMIT = { lines: 100, ms: 10_000 };
-
-/** Limits how many messages are handled at once. */
-class HandlerSemaphore {
-  #freePermits: number;
-  readonly #waiters: (() => void)[] = [];
-
-  constructor(permits: number) {
-    this.#freePermits = permits;
-  }
-
-  acquire(): Promise<void> | void {
-    if (this.#freePermits > 0) {
-      this.#freePermits -= 1;
-      return undefined;
-    }
-    return new Promise((resolve) => this.#waiters.push(resolve));
-  }
-
-  release(): void {
-    const next = this.#waiters.shift();
-    if (next) next();
-    else this.#freePermits += 1;
-  }
-}

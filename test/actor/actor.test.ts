@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { Actor, type ActorContext, type Handlers, type PauseMode } from '../../src/actor/actor.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/concurrency/clock.js';
@@ -21,6 +23,10 @@ class Talker extends Actor {
   }
   override start(): void {
     this.serve(talkProtocol, this.#handlers);
+  }
+  /** Starts a task in the background, for which stop() has to wait. */
+  startTask(task: () => Promise<void>): void {
+    void this.runInBackground(task);
   }
 }
 
@@ -111,20 +117,35 @@ void t.test('tasks that ignore PAUSE or answer while paused go on answering', as
 });
 
 void t.test('a stopping actor finishes its pending requests and accepts no more', async (t) => {
-  let finish: () => void = () => undefined;
-  const finishSignal = new Promise<void>((resolve) => (finish = resolve));
-  let markStarted: () => void = () => undefined;
-  const started = new Promise<void>((resolve) => (markStarted = resolve));
+  const [started, finish] = [deferred(), deferred()];
   const { actor, client } = await startTalker(t, 'stops', async (a, b) => {
-    markStarted();
-    await finishSignal;
+    started.resolve();
+    await finish.promise;
     return a + b;
   });
   const answer = client.request('ADD', { a: 20, b: 22 });
-  await started;
+  await started.promise;
   const stopping = actor.stop();
-  finish();
+  finish.resolve();
   t.same(await answer, { verb: 'SUM', sum: 42 });
   await stopping;
   await t.rejects(client.request('ADD', { a: 1, b: 1 }, { timeoutMs: 50 }), { code: 'PIW_NO_RESPONDERS' });
+});
+
+void t.test('a stopping actor also waits for what its last tasks start', async (t) => {
+  const { actor } = await startTalker(t);
+  const finish = deferred();
+  const ended: string[] = [];
+  actor.startTask(async () => {
+    await finish.promise;
+    actor.startTask(async () => {
+      await sleep(20);
+      ended.push('second');
+    });
+    ended.push('first');
+  });
+  const stopping = actor.stop();
+  finish.resolve();
+  await stopping;
+  t.same(ended, ['first', 'second']);
 });
