@@ -7,7 +7,13 @@ import { actorPing } from '../protocols/control.js';
 import { SilenceMeter } from './activity.js';
 import { ProtocolClient } from './client.js';
 import { LEASE_LOST_EXIT_CODE, type ActorState, type ChildMessage } from './process.js';
+import { aborted } from '../concurrency/abort.js';
+import type { BackOff } from '../concurrency/back-off.js';
+import { systemClock } from '../concurrency/clock.js';
+import { pause } from '../concurrency/pause.js';
+import { RestartPolicy } from '../concurrency/restart-policy.js';
 import type { Semaphore } from '../concurrency/semaphore.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
 import type { Stoppable } from './waves.js';
 
 /** A process that the supervisor keeps alive. */
@@ -27,13 +33,8 @@ interface ChildOptions {
   readonly startSemaphore: Semaphore;
   /** Milliseconds between checks for a heartbeat. */
   readonly checkIntervalMs: number;
-  readonly backOffMs: BackOff;
-}
-
-/** The pause after the first failure, and the longest, milliseconds. */
-export interface BackOff {
-  readonly initial: number;
-  readonly max: number;
+  /** The pauses before restarts. */
+  readonly backOff: BackOff;
 }
 
 /** How a process ended. */
@@ -43,8 +44,6 @@ interface ChildExit {
   readonly failure: PiwError | undefined;
 }
 
-/** How many failures in a row a child may have; after one more the supervisor gives up. */
-const MAX_FAILURES = 5;
 /**
  * The number of checks without a heartbeat after which a process counts as stuck, in time as SilenceMeter measures
  * it: `working` after its first heartbeat, `starting` before that. `startingTotal` limits the start by elapsed time,
@@ -74,15 +73,14 @@ const LAST_MESSAGES_TIMEOUT_MS = 1000;
  *   queued    it waits for a permit to start, because only a few processes start at once
  *   starting  from spawn to its first heartbeat, which shows that its code is loaded
  *   running   it sends a heartbeat once a second over IPC, and answers pings over NATS
- *   waiting   it has ended; it is restarted after 0.5 s, doubled after each further failure in a row, at most 30 s,
- *             plus up to a quarter at random
+ *   waiting   it has ended; it is restarted after a pause that grows with each failure in a row (RestartPolicy)
  *   stopping  it was told to end
  *
  * A process that is silent for too long while it could have run, or that doesn't answer over NATS while the
  * supervisor's own connection works, is killed, which leads to `waiting` like any other exit. A single that lost its
  * lease is restarted after the first pause, and that is not a failure. Neither is a server out of reach, but it makes
- * the pauses longer. Failures are in a row if the process was not at work for HEALTHY_CHECKS between them; after more
- * than MAX_FAILURES of them keepAlive() throws PIW_ACTOR_FAILING. A process that ended because of its configuration
+ * the pauses longer. Failures are in a row if the process was not at work for HEALTHY_CHECKS between them; after too
+ * many of them keepAlive() throws PIW_ACTOR_FAILING. A process that ended because of its configuration
  * is not restarted: keepAlive() throws the error that it reported.
  */
 export class Child implements Stoppable {
@@ -97,8 +95,7 @@ export class Child implements Stoppable {
   #stateSince = performance.now();
   #heartbeats = 0;
   #healthyChecks = 0;
-  #failures = 0;
-  #unreachableExits = 0;
+  readonly #restartPolicy: RestartPolicy;
   #missedPings = 0;
   #hasAnsweredPing = false;
   #reportedFailure: PiwError | undefined;
@@ -106,6 +103,7 @@ export class Child implements Stoppable {
 
   constructor(options: ChildOptions, wave: number) {
     this.#options = options;
+    this.#restartPolicy = new RestartPolicy(options.backOff);
     this.wave = options.spec.wave ?? wave;
   }
 
@@ -167,15 +165,7 @@ export class Child implements Stoppable {
   }
 
   async #keepAlive(): Promise<void> {
-    const stopped = new Promise<undefined>((resolve) => {
-      this.#stopping.signal.addEventListener(
-        'abort',
-        () => {
-          resolve(undefined);
-        },
-        { once: true },
-      );
-    });
+    const stopped = aborted(this.#stopping.signal);
     while (!this.#isStopping()) {
       this.#setState('queued');
       const acquiring = this.#options.startSemaphore.acquire();
@@ -191,10 +181,7 @@ export class Child implements Stoppable {
       release();
       if (this.#isStopping()) return;
       this.#setState('waiting');
-      const pauseMs = this.#restartDelayMs(exit);
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([new Promise((resolve) => (timer = setTimeout(resolve, pauseMs))), stopped]);
-      clearTimeout(timer);
+      await pause(systemClock, this.#restartDelayMs(exit), this.#stopping.signal);
     }
   }
 
@@ -235,14 +222,7 @@ export class Child implements Stoppable {
     });
     clearInterval(checks);
     // The message with the reason may still be on its way.
-    if (child.connected) {
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([
-        disconnected,
-        new Promise((resolve) => (timer = setTimeout(resolve, LAST_MESSAGES_TIMEOUT_MS))),
-      ]);
-      clearTimeout(timer);
-    }
+    if (child.connected) await withTimeLimit(systemClock, LAST_MESSAGES_TIMEOUT_MS, disconnected);
     this.#process = undefined;
     return { ...exit, failure: this.#reportedFailure };
   }
@@ -272,22 +252,21 @@ export class Child implements Stoppable {
 
   /** Returns the pause before the next start, milliseconds; throws if there is to be no next start. */
   #restartDelayMs({ description, code, failure }: ChildExit): number {
-    const { log, backOffMs } = this.#options;
-    if (code === LEASE_LOST_EXIT_CODE) return backOffMs.initial;
+    const { log, backOff } = this.#options;
+    if (code === LEASE_LOST_EXIT_CODE) return backOff.firstMs;
     if (PERMANENT_EXIT_CODES.has(code))
       throw failure ?? new PiwError('PIW_ACTOR_FAILING', `${this.name} ${description}`);
-    if (this.#healthyChecks >= HEALTHY_CHECKS) [this.#failures, this.#unreachableExits] = [0, 0];
-    if (code === UNREACHABLE_EXIT_CODE) this.#unreachableExits += 1;
-    else this.#failures += 1;
-    if (this.#failures > MAX_FAILURES) {
-      const times = `${String(this.#failures)} times in a row`;
+    const pauseMs = this.#restartPolicy.recordExit({
+      healthy: this.#healthyChecks >= HEALTHY_CHECKS,
+      excused: code === UNREACHABLE_EXIT_CODE,
+    });
+    if (pauseMs === undefined) {
+      const times = `${String(this.#restartPolicy.failures)} times in a row`;
       throw new PiwError(
         'PIW_ACTOR_FAILING',
         `${this.name} ${description}, ${times}${failure ? `: ${failure.message}` : ''}`,
       );
     }
-    const doublings = this.#failures + this.#unreachableExits - 1;
-    const pauseMs = Math.min(backOffMs.initial * 2 ** doublings, backOffMs.max) * (1 + Math.random() / 4);
     const fields = { task: this.name, reason: description, delay_s: Number((pauseMs / 1000).toFixed(1)) };
     log.warning('task ended, starting it again', fields, failure);
     return pauseMs;

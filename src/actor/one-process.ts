@@ -1,4 +1,5 @@
 import type { BusOptions } from '../bus/bus.js';
+import { aborted } from '../concurrency/abort.js';
 import type { Log } from '../log.js';
 import { runActor, type ActorSpec } from './run.js';
 import { stopInWaves, type Stoppable } from './waves.js';
@@ -28,13 +29,6 @@ export class SingleProcessRunner<S> {
   async run(signal: AbortSignal): Promise<void> {
     const { specs, settings, connection, log } = this.#options;
     const actors: (Stoppable & { readonly ended: Promise<void> })[] = [];
-    const stopped = new Promise<void>((resolve) => {
-      const stop = (): void => {
-        resolve();
-      };
-      if (signal.aborted) stop();
-      else signal.addEventListener('abort', stop, { once: true });
-    });
     for (const spec of signal.aborted ? [] : specs) {
       const controller = new AbortController();
       const ended = runActor(spec, settings, {
@@ -56,7 +50,7 @@ export class SingleProcessRunner<S> {
       });
     }
     try {
-      await Promise.race([stopped, ...actors.map(({ ended }) => ended)]);
+      await Promise.race([aborted(signal), ...actors.map(({ ended }) => ended)]);
     } finally {
       await stopInWaves(actors, STOP_LIMITS);
     }

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Bus, type BusOptions } from '../bus/bus.js';
 import { Lease } from '../bus/lease.js';
 import { PiwError, hasCode, rethrowUnexpected } from '../errors.js';
@@ -12,7 +11,11 @@ import { PROTOCOL_VERSION } from '../version.js';
 import { Actor, type ActorContext, type PauseMode } from './actor.js';
 import { ProtocolClient } from './client.js';
 import { farmIdentity } from '../protocols/farm.js';
+import { onAbort } from '../concurrency/abort.js';
 import { systemClock, type Clock } from '../concurrency/clock.js';
+import { deferred } from '../concurrency/deferred.js';
+import { pause } from '../concurrency/pause.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
 import type { Conditions } from './conditions.js';
 import { OWN_VERSION, incompatibilityReason, discoverFarm, type FarmIdentity } from './identity.js';
 import { ANNOUNCE_INTERVAL_S } from './task-watch.js';
@@ -146,7 +149,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     // An actor that is told to stop does not wait for its start to complete.
     await Promise.race([starting.then(() => termination.promise), termination.promise]);
   } finally {
-    await waitAtMost(FINISH_LIMIT_MS, stopAll(actor, sidecar, lease, bus), () => {
+    await withTimeLimit(systemClock, FINISH_LIMIT_MS, stopAll(actor, sidecar, lease, bus), () => {
       log.error('did not finish in time', { limit_s: FINISH_LIMIT_MS / 1000 });
     });
   }
@@ -173,7 +176,7 @@ async function stopAll(
   await bus.prepareShutdown();
   await actor?.stop();
   // A lease that can't be released expires.
-  if (lease) await waitAtMost(RELEASE_LIMIT_MS, lease.release());
+  if (lease) await withTimeLimit(systemClock, RELEASE_LIMIT_MS, lease.release());
   await sidecar.stop();
   await bus.drain(DRAIN_LIMIT_MS);
 }
@@ -273,7 +276,7 @@ class ActorSidecar<S> extends Actor {
           this.#spec.task,
           `${this.#spec.task} can't start: ${error.message}`,
         );
-        await sleep(1000, undefined, { signal }).catch(() => undefined);
+        await pause(systemClock, 1000, signal);
       }
     }
     this.conditions.clear('waits-for-database', this.#spec.task);
@@ -283,39 +286,13 @@ class ActorSidecar<S> extends Actor {
 /** Creates the end of a run, which `outer` or an error brings about: `promise` settles and `signal` aborts. */
 function createTermination(outer: AbortSignal) {
   const controller = new AbortController();
-  let end: (error?: Error) => void = () => undefined;
-  const promise = new Promise<void>((resolve, reject) => {
-    end = (error) => {
-      controller.abort();
-      if (error) reject(error);
-      else resolve();
-    };
-  });
+  const { promise, resolve, reject } = deferred();
+  const end = (error?: Error): void => {
+    controller.abort();
+    if (error) reject(error);
+    else resolve();
+  };
   promise.catch(() => undefined);
-  if (outer.aborted) end();
-  else
-    outer.addEventListener(
-      'abort',
-      () => {
-        end();
-      },
-      { once: true },
-    );
+  onAbort(outer, end);
   return { end, promise, signal: controller.signal };
-}
-
-async function waitAtMost(
-  ms: number,
-  promise: Promise<void>,
-  onTimeout = (): void => undefined,
-): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<void>((resolve) => {
-    timer = setTimeout(() => {
-      onTimeout();
-      resolve();
-    }, ms);
-  });
-  await Promise.race([promise, limit]);
-  clearTimeout(timer);
 }

@@ -1,7 +1,10 @@
 import { availableParallelism } from 'node:os';
 import type { Bus } from '../bus/bus.js';
 import type { Log } from '../log.js';
-import { Child, type BackOff, type ChildSpec } from './child.js';
+import { Child, type ChildSpec } from './child.js';
+import { aborted } from '../concurrency/abort.js';
+import type { BackOff } from '../concurrency/back-off.js';
+import { RESTART_BACK_OFF } from '../concurrency/restart-policy.js';
 import { Semaphore } from '../concurrency/semaphore.js';
 import { stopInWaves } from './waves.js';
 
@@ -23,8 +26,8 @@ export interface SupervisorOptions {
   readonly bus?: Bus;
   /** Milliseconds between checks for a heartbeat; by default one second. */
   readonly checkIntervalMs?: number;
-  /** The first and the longest pause before a restart, milliseconds; by default 0.5 s and 30 s. */
-  readonly backOffMs?: BackOff;
+  /** The pauses before restarts; by default RESTART_BACK_OFF. */
+  readonly backOff?: BackOff;
   /** How many start at once; by default as many as there are processors, at least two. */
   readonly maxConcurrentStarts?: number;
   /** Called once a second until all are ready. */
@@ -32,7 +35,6 @@ export interface SupervisorOptions {
 }
 
 const CHECK_INTERVAL_MS = 1000;
-const BACK_OFF_MS = { initial: 500, max: 30_000 };
 const PING_INTERVAL_MS = 10_000;
 /** Seconds between two log lines about a start that takes long. */
 const REPORT_INTERVAL_S = 10;
@@ -55,27 +57,20 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    const { env, log, checkIntervalMs = CHECK_INTERVAL_MS, backOffMs = BACK_OFF_MS } = options;
+    const { env, log, checkIntervalMs = CHECK_INTERVAL_MS, backOff = RESTART_BACK_OFF } = options;
     const starts = new Semaphore(options.maxConcurrentStarts ?? Math.max(2, availableParallelism()));
     this.#children = options.children.map(
-      (spec, index) =>
-        new Child({ spec, env, log, startSemaphore: starts, checkIntervalMs, backOffMs }, index),
+      (spec, index) => new Child({ spec, env, log, startSemaphore: starts, checkIntervalMs, backOff }, index),
     );
   }
 
   /** Runs until `signal`, then stops every child, the last of the cast first. */
   async run(signal: AbortSignal): Promise<void> {
-    const stopped = new Promise<void>((resolve) => {
-      const stop = (): void => {
-        resolve();
-      };
-      if (signal.aborted) stop();
-      else signal.addEventListener('abort', stop, { once: true });
-    });
     const pingTimer = setInterval(() => void this.#ping(), PING_INTERVAL_MS);
     const reportTimer = this.#startReporting();
     try {
-      if (!signal.aborted) await Promise.race([stopped, ...this.#children.map((child) => child.keepAlive())]);
+      if (!signal.aborted)
+        await Promise.race([aborted(signal), ...this.#children.map((child) => child.keepAlive())]);
     } finally {
       clearInterval(pingTimer);
       clearInterval(reportTimer);
@@ -87,17 +82,10 @@ export class Supervisor {
   async #isNatsResponsive(): Promise<boolean> {
     const { bus } = this.#options;
     if (!bus) return true;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(resolve, NATS_PING_TIMEOUT_MS, false);
-    });
-    const answer = bus.rtt().then(
+    return await bus.rtt(NATS_PING_TIMEOUT_MS).then(
       () => true,
       () => false,
     );
-    const answers = await Promise.race([answer, late]);
-    clearTimeout(timer);
-    return answers;
   }
 
   async #ping(): Promise<void> {

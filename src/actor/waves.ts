@@ -1,3 +1,6 @@
+import { systemClock } from '../concurrency/clock.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
+
 /** Something that can be stopped. */
 export interface Stoppable {
   /** Members of a wave are stopped at the same time, after those of all higher waves. */
@@ -52,10 +55,6 @@ export async function stopInWaves(items: readonly Stoppable[], options: WaveOpti
 
 /** Waits until all have ended, for at most `ms`. */
 async function waitForEnd(ms: number, items: readonly Stoppable[]): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, Math.max(0, ms));
-  });
-  await Promise.race([Promise.allSettled(items.map(({ ended }) => ended)), late]);
-  clearTimeout(timer);
+  const ends = Promise.allSettled(items.map(({ ended }) => ended));
+  await withTimeLimit(systemClock, ms, ends);
 }

@@ -3,6 +3,9 @@ import { closeSync, openSync, readFileSync, rmSync, statSync, writeFileSync } fr
 import { setTimeout as sleep } from 'node:timers/promises';
 import { activityOf } from '../actor/activity.js';
 import { PiwError, errorMessage, type ErrorCode } from '../errors.js';
+import { unlessAborted } from '../concurrency/abort.js';
+import { systemClock } from '../concurrency/clock.js';
+import { RestartPolicy } from '../concurrency/restart-policy.js';
 import { runAs, type Account } from './privileges.js';
 
 export interface ProcessOptions {
@@ -36,22 +39,19 @@ export interface ProcessOptions {
   readonly log: (line: string) => void;
 }
 
-/** After more exits in a row than this, the process is given up. */
-const MAX_CONSECUTIVE_EXITS = 5;
 /** A process that has run for this long starts counting its exits from zero. */
 const HEALTHY_UPTIME_MS = 60_000;
 /** The limit for a start, however busy the process is. */
 const MAX_START_MS = 15 * 60_000;
 const CHECK_INTERVAL_MS = 1000;
-const BACKOFF_MS = { first: 500, max: 30_000 };
 
 /**
  * A process that the farm keeps alive: a server, the master, a slave. It is
  *
  *   starting   until `ready` resolves; if it rejects, or the process shows no sign of life for too long, start()
  *              throws PIW_SERVER_FAILED with the log's last line
- *   running    until it exits. Then it is restarted after 0.5 s, and after twice as long each further time. After
- *              more than five exits in a row, or at once if its configuration is wrong, onFailure is called
+ *   running    until it exits. Then it is restarted (RestartPolicy). After too many exits in a row, or at once if its
+ *              configuration is wrong, onFailure is called
  *   stopped    for good, by stop()
  *
  * It has a process group of its own: Ctrl+C at the terminal reaches only the farm, which stops everything in order.
@@ -61,9 +61,9 @@ export class ManagedProcess {
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #stopping = false;
-  #consecutiveExits = 0;
+  readonly #restartPolicy = new RestartPolicy();
   #startedAt = 0;
-  #restartTimer: NodeJS.Timeout | undefined;
+  #cancelRestart = (): void => undefined;
 
   constructor(options: ProcessOptions) {
     this.#options = options;
@@ -89,20 +89,11 @@ export class ManagedProcess {
       return hadProgress;
     });
     stalled.catch(() => undefined);
-    const interrupted = new Promise<never>((_, reject) => {
-      const interrupt = (): void => {
-        reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
-      };
-      if (signal?.aborted) interrupt();
-      signal?.addEventListener('abort', interrupt, { once: true });
-      startup.signal.addEventListener('abort', () => signal?.removeEventListener('abort', interrupt));
-    });
-    interrupted.catch(() => undefined);
     try {
       const progress = (): void => {
         progressed = true;
       };
-      await Promise.race([ready(startup.signal, progress), died, stalled, interrupted]);
+      await unlessAborted(Promise.race([ready(startup.signal, progress), died, stalled]), signal);
     } catch (error) {
       await this.stop();
       throw error;
@@ -136,7 +127,7 @@ export class ManagedProcess {
   /** Asks the process to end, kills it after graceMs, and waits until it has ended. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    clearTimeout(this.#restartTimer);
+    this.#cancelRestart();
     const child = this.#child;
     if (!child) return;
     this.#kill(this.#options.stopSignal);
@@ -185,19 +176,18 @@ export class ManagedProcess {
   #restart(why: string, code: number | null): void {
     if (this.#stopping) return;
     const { name, log, onFailure, finalCodes = [] } = this.#options;
-    if (performance.now() - this.#startedAt >= HEALTHY_UPTIME_MS) this.#consecutiveExits = 0;
-    this.#consecutiveExits += 1;
+    const healthy = performance.now() - this.#startedAt >= HEALTHY_UPTIME_MS;
+    const pauseMs = this.#restartPolicy.recordExit({ healthy });
     const isFinal = code !== null && finalCodes.includes(code);
-    if (isFinal || this.#consecutiveExits > MAX_CONSECUTIVE_EXITS) {
-      const times = isFinal ? '' : `, ${String(this.#consecutiveExits)} times in a row`;
+    if (isFinal || pauseMs === undefined) {
+      const times = isFinal ? '' : `, ${String(this.#restartPolicy.failures)} times in a row`;
       onFailure(this.#failure(`${name} ${why}${times}`));
       return;
     }
-    const pause = Math.min(BACKOFF_MS.first * 2 ** (this.#consecutiveExits - 1), BACKOFF_MS.max);
     log(`${name} ${why}; starting it again`);
-    this.#restartTimer = setTimeout(() => {
+    this.#cancelRestart = systemClock.after(pauseMs, () => {
       this.#spawn();
-    }, pause);
+    });
   }
 
   #kill(signal: NodeJS.Signals): void {

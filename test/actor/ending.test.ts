@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { SilenceMeter } from '../../src/actor/activity.js';
 import { stopInWaves, type Stoppable } from '../../src/actor/waves.js';
 import { SETTINGS_ENV, loadSettings } from '../../src/config.js';
@@ -76,11 +77,10 @@ void t.test('silence counts only the time in which a process could have run', as
 
 /** Returns a stoppable that ends `ms` after stop(), or never if left out, and appends what happens to `notes`. */
 function stoppable(name: string, wave: number, notes: string[], ms?: number): Stoppable {
-  let resolve: () => void = () => undefined;
-  const ended = new Promise<void>((done) => (resolve = done));
+  const { promise, resolve } = deferred();
   return {
     wave,
-    ended,
+    ended: promise,
     stop: () => {
       notes.push(`stop ${name}`);
       if (ms !== undefined) setTimeout(resolve, ms);

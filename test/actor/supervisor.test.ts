@@ -7,7 +7,7 @@ import { createLog } from '../../src/log.js';
 import { until } from '../helpers/bus.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'piw-supervisor-'));
-const BACK_OFF_MS = { initial: 10, max: 20 };
+const BACK_OFF = { firstMs: 10, maxMs: 20 };
 const log = createLog('supervisor', 'error', () => undefined);
 
 /** Returns a child that notes its start and its end in a file, and runs `extraScript`. */
@@ -52,7 +52,7 @@ void t.test('a child that keeps failing ends the others, and the supervisor’s 
   const file = join(folder, 'b');
   appendFileSync(file, '');
   const children = [notingChild('good', file), notingChild('bad', file, 'process.exit(3);')];
-  const supervisor = new Supervisor({ children, env: process.env, log, backOffMs: BACK_OFF_MS });
+  const supervisor = new Supervisor({ children, env: process.env, log, backOff: BACK_OFF });
   await t.rejects(supervisor.run(new AbortController().signal), {
     code: 'PIW_ACTOR_FAILING',
     message: /^bad ended with exit code 3, 6 times in a row/,
@@ -110,7 +110,7 @@ function supervise(t: Test, children: readonly ChildSpec[], overrides: Partial<S
   const stopping = new AbortController();
   const logLines: string[] = [];
   const supervisor = new Supervisor({
-    ...{ children, env: process.env, backOffMs: BACK_OFF_MS, ...overrides },
+    ...{ children, env: process.env, backOff: BACK_OFF, ...overrides },
     log: createLog('supervisor', 'info', (line) => logLines.push(line)),
   });
   const running = supervisor.run(stopping.signal);
