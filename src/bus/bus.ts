@@ -1,6 +1,5 @@
 import { accessSync, constants } from 'node:fs';
 import { isIP } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import {
   ErrorCode as NatsErrorCode,
@@ -20,6 +19,10 @@ import { TRUSTED_LIMITS, UNTRUSTED_LIMITS, decode, encode } from './codec.js';
 import { busError, natsErrorCode, withTimeout } from './errors.js';
 import { publicKeyOf } from './nkey.js';
 import { ObjectStore } from './objects.js';
+import { onAbort, unlessAborted } from '../concurrency/abort.js';
+import { systemClock } from '../concurrency/clock.js';
+import { pause } from '../concurrency/pause.js';
+import { retry } from '../concurrency/retry.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
 import { connectNats } from './wire.js';
 
@@ -144,37 +147,33 @@ export class Bus {
       const secondsLeft = Math.max(0, Math.ceil((deadline - performance.now()) / 1000));
       onWaiting?.(`waiting for ${target} (${lastFailure}); giving up in ${String(secondsLeft)} s`);
     };
-    return await withWaitingReports(report, async () => {
-      for (;;) {
-        try {
-          const connecting = connectNats({
-            servers: [...servers],
-            name: options.name,
-            ...security,
-            ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
-            maxReconnectAttempts: -1,
-            reconnectTimeWait: 200,
-            reconnectJitter: 200,
-            pingInterval: 10_000,
-            maxPingOut: 2,
-            timeout: 5000,
-            // Capturing a stack trace for each request costs more than the request.
-            noAsyncTraces: true,
-            ignoreClusterUpdates: servers.length === 1,
-          });
-          return new Bus(await unlessAborted(connecting, signal, (nc) => nc.close()), options);
-        } catch (error) {
-          if (error instanceof PiwError) throw error;
-          const permanentReason = permanentFailureReason(error);
-          lastFailure = permanentReason ?? causeOf(error);
-          if (permanentReason !== undefined || performance.now() > deadline)
-            throw new PiwError('PIW_UNREACHABLE', `can't connect to ${target}: ${lastFailure}`, {
-              cause: error,
-            });
-          await unlessAborted(sleep(200), signal);
-        }
-      }
-    });
+    const connect = () =>
+      connectNats({
+        servers: [...servers],
+        name: options.name,
+        ...security,
+        ...(options.inboxPrefix === undefined ? {} : { inboxPrefix: options.inboxPrefix }),
+        maxReconnectAttempts: -1,
+        reconnectTimeWait: 200,
+        reconnectJitter: 200,
+        pingInterval: 10_000,
+        maxPingOut: 2,
+        timeout: 5000,
+        // Capturing a stack trace for each request costs more than the request.
+        noAsyncTraces: true,
+        ignoreClusterUpdates: servers.length === 1,
+      });
+    const pauseOrGiveUp = (error: unknown): number => {
+      if (error instanceof PiwError) throw error;
+      const permanentReason = permanentFailureReason(error);
+      lastFailure = permanentReason ?? causeOf(error);
+      if (permanentReason === undefined && performance.now() <= deadline) return 200;
+      throw new PiwError('PIW_UNREACHABLE', `can't connect to ${target}: ${lastFailure}`, { cause: error });
+    };
+    const nc = await withWaitingReports(report, () =>
+      unlessAborted(retry(connect, pauseOrGiveUp, { signal }), signal, (late) => late.close()),
+    );
+    return new Bus(nc, options);
   }
 
   /** The cluster's name, or, for a single server, the server's id, which changes when it restarts. */
@@ -205,17 +204,17 @@ export class Bus {
         return await this.#decodeBody(answer);
       } catch (error) {
         const failure = requestError(error, subject);
-        const pause = failure.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
+        const pauseMs = failure.code === 'PIW_NO_RESPONDERS' ? 100 : 20;
         const isEnded = this.#abandoned || this.#nc.isClosed();
         const canRetry = !options.once && (failure.code !== 'PIW_DISCONNECTED' || !isEnded);
         if (
           options.signal?.aborted ||
           !canRetry ||
           !RETRYABLE_CODES.has(failure.code) ||
-          performance.now() + pause >= deadline
+          performance.now() + pauseMs >= deadline
         )
           throw failure;
-        await new Promise((resolve) => setTimeout(resolve, pause));
+        await pause(systemClock, pauseMs, options.signal);
       }
     }
   }
@@ -330,12 +329,10 @@ export class Bus {
     signal: AbortSignal | undefined,
   ): Promise<Msg> {
     return new Promise((resolve, reject) => {
+      let removeListener = (): void => undefined;
       const cleanUp = (): void => {
         this.#pendingRequests.delete(fail);
-        signal?.removeEventListener('abort', abort);
-      };
-      const abort = (): void => {
-        fail(new PiwError('PIW_INTERRUPTED', `the request on ${subject} was cancelled`));
+        removeListener();
       };
       const fail = (error: unknown): void => {
         cleanUp();
@@ -347,11 +344,10 @@ export class Bus {
         fail(new PiwError('PIW_DISCONNECTED', 'the connection to NATS is down'));
         return;
       }
-      if (signal?.aborted) {
-        abort();
-        return;
-      }
-      signal?.addEventListener('abort', abort, { once: true });
+      removeListener = onAbort(signal, () => {
+        fail(new PiwError('PIW_INTERRUPTED', `the request on ${subject} was cancelled`));
+      });
+      if (signal?.aborted) return;
       this.#nc
         .request(subject, payload, { timeout, ...(header ? { headers: header } : {}) })
         .then((answer) => {
@@ -407,32 +403,6 @@ export class Bus {
       if (event === 'disconnect') changeStatus('the connection to NATS broke', false);
       if (event === 'reconnect') changeStatus('connected to NATS again', true);
     }
-  }
-}
-
-/**
- * Settles as `promise` does, or throws PIW_INTERRUPTED as soon as the signal is aborted; a late result is disposed
- * of.
- */
-async function unlessAborted<T>(
-  promise: Promise<T>,
-  signal: AbortSignal | undefined,
-  dispose: (late: T) => unknown = () => undefined,
-): Promise<T> {
-  if (!signal) return await promise;
-  let abort = (): void => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => {
-      promise.then(dispose, () => undefined);
-      reject(new PiwError('PIW_INTERRUPTED', 'connecting to NATS was cancelled'));
-    };
-  });
-  signal.addEventListener('abort', abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }
 

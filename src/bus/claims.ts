@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { KeyedQueues } from '../concurrency/keyed-queues.js';
 import { PiwError } from '../errors.js';
 import type { ObjectStore } from './objects.js';
 
@@ -24,7 +25,7 @@ export class ClaimStore {
   readonly #objects: ObjectStore;
   readonly #bucket: string;
   readonly #provisioned: boolean;
-  readonly #queues = new Map<string, { active: number; readonly waiting: (() => void)[] }>();
+  readonly #fetches = new KeyedQueues<string>(FETCH_LIMITS.active);
   #ensured: Promise<void> | undefined;
 
   /** `provisioned`: the bucket already exists, because this user has no right to create it. */
@@ -75,7 +76,9 @@ export class ClaimStore {
     if (!isWellFormed || sha256 === undefined || !Number.isSafeInteger(size) || size < 1 || size > maxBytes) {
       throw new PiwError('PIW_MESSAGE_INVALID', 'its large body is stored where this sender may not write');
     }
-    return await this.#withFetchSlot(ticketBucket, async () => {
+    if (this.#fetches.length(bucket) >= FETCH_LIMITS.active + FETCH_LIMITS.waiting)
+      throw new PiwError('PIW_TOO_LARGE', `too many large messages from ${bucket} at once`);
+    return await this.#fetches.run(bucket, async () => {
       // The sender stores the whole object before it sends the ticket.
       if ((await this.#objects.countChunks(ticketBucket, object)) === 0)
         throw new PiwError('PIW_OBJECT_BROKEN', `${object} is not in ${ticketBucket}: it may have expired`);
@@ -83,23 +86,5 @@ export class ClaimStore {
       await this.#objects.remove(ticketBucket, object);
       return body;
     });
-  }
-
-  async #withFetchSlot<T>(bucket: string, action: () => Promise<T>): Promise<T> {
-    const queue = this.#queues.get(bucket) ?? { active: 0, waiting: [] };
-    this.#queues.set(bucket, queue);
-    if (queue.active < FETCH_LIMITS.active) queue.active += 1;
-    else {
-      if (queue.waiting.length >= FETCH_LIMITS.waiting)
-        throw new PiwError('PIW_TOO_LARGE', `too many large messages from ${bucket} at once`);
-      await new Promise<void>((resolve) => queue.waiting.push(resolve));
-    }
-    try {
-      return await action();
-    } finally {
-      const next = queue.waiting.shift();
-      if (next) next();
-      else if ((queue.active -= 1) === 0) this.#queues.delete(bucket);
-    }
   }
 }

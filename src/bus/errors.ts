@@ -1,4 +1,6 @@
 import { ErrorCode as NatsErrorCode, NatsError } from 'nats';
+import { systemClock } from '../concurrency/clock.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
 import { PiwError, errorMessage, type ErrorCode } from '../errors.js';
 
 /** The client library's error codes, and our codes for them. */
@@ -51,17 +53,11 @@ export function busError(
 
 /** Settles as `promise` does, or rejects with PIW_TIMEOUT after `ms` milliseconds. */
 export async function withTimeout<T>(ms: number, promise: Promise<T>, operation: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new PiwError('PIW_TIMEOUT', `${operation} failed: no answer within ${String(ms / 1000)} s`));
-    }, ms);
-  });
   try {
-    return await Promise.race([promise, limit]);
+    return await withTimeLimit(systemClock, ms, promise, () => {
+      throw new PiwError('PIW_TIMEOUT', `${operation} failed: no answer within ${String(ms / 1000)} s`);
+    });
   } catch (error) {
     throw busError(error, operation);
-  } finally {
-    clearTimeout(timer);
   }
 }

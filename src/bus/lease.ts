@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock, type Clock } from '../concurrency/clock.js';
+import { deferred } from '../concurrency/deferred.js';
+import { pause } from '../concurrency/pause.js';
 import { PiwError, errorMessage } from '../errors.js';
 import type { Bus } from './bus.js';
 import { LEASE_TTL_MS, LeaseBucket, type LeaseEntry } from './lease-bucket.js';
@@ -13,6 +15,7 @@ const VACANCY_REPORT_INTERVAL_MS = 5 * 60_000;
 interface AcquireOptions {
   /** Called when a task has had no leader for a while, then every five minutes, and when it has one again. */
   readonly onTrouble?: (text: string) => void;
+  readonly clock?: Clock;
 }
 
 /**
@@ -33,28 +36,32 @@ interface AcquireOptions {
  */
 export class Lease {
   readonly fence: number;
-  readonly lost: Promise<void>;
+  readonly #clock: Clock;
   readonly #bucket: LeaseBucket;
   readonly #key: string;
   /** The entry's contents, unique to this lease, so that we recognise our write when its acknowledgement was lost. */
   readonly #value: string;
-  readonly #resolveLost: () => void;
+  readonly #loss = deferred();
   #revision: number;
   #renewedAt: number;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelRenewal = (): void => undefined;
   #ended = false;
 
   /** `requestedAt`: when we sent the write that created the entry; its TTL can't have begun earlier. */
-  private constructor(bucket: LeaseBucket, key: string, entry: LeaseEntry, requestedAt: number) {
+  private constructor(
+    clock: Clock,
+    bucket: LeaseBucket,
+    key: string,
+    entry: LeaseEntry,
+    requestedAt: number,
+  ) {
+    this.#clock = clock;
     this.#bucket = bucket;
     this.#key = key;
     this.#value = entry.value;
     this.#revision = entry.revision;
     this.#renewedAt = requestedAt;
     this.fence = entry.revision;
-    let resolve = (): void => undefined;
-    this.lost = new Promise((done) => (resolve = done));
-    this.#resolveLost = resolve;
     this.#scheduleRenewal();
   }
 
@@ -64,32 +71,37 @@ export class Lease {
     name: string,
     holder: string,
     signal: AbortSignal,
-    { onTrouble = () => undefined }: AcquireOptions = {},
+    { onTrouble = () => undefined, clock = systemClock }: AcquireOptions = {},
   ): Promise<Lease | undefined> {
     const bucket = new LeaseBucket(bus.connection, bus.prefix);
     const value = `${holder} ${randomUUID()}`;
-    const vacancy = new VacancyMonitor(name, onTrouble);
+    const vacancy = new VacancyMonitor(clock, name, onTrouble);
     while (!signal.aborted) {
-      const requestedAt = performance.now();
+      const requestedAt = clock.monotonicMs();
       try {
         const revision = await createEntry(bucket, name, value);
         if (revision !== undefined) {
           vacancy.markHeld();
-          return new Lease(bucket, name, { revision, value }, requestedAt);
+          return new Lease(clock, bucket, name, { revision, value }, requestedAt);
         }
         await vacancy.inspect(bucket);
       } catch (error) {
         vacancy.recordError(error);
       }
       vacancy.reportIfVacant();
-      await sleep(LEASE_TTL_MS / 3, undefined, { signal }).catch(() => undefined);
+      await pause(clock, LEASE_TTL_MS / 3, signal);
     }
     return undefined;
   }
 
+  /** Resolves when the lease is lost. */
+  get lost(): Promise<void> {
+    return this.#loss.promise;
+  }
+
   /** False as soon as another process may hold the lease, even if no message has got through. */
   get held(): boolean {
-    return !this.#ended && performance.now() - this.#renewedAt < LEASE_TTL_MS;
+    return !this.#ended && this.#clock.monotonicMs() - this.#renewedAt < LEASE_TTL_MS;
   }
 
   /** Throws PIW_NOT_LEADER unless held. */
@@ -107,11 +119,11 @@ export class Lease {
   }
 
   #scheduleRenewal(): void {
-    this.#timer = setTimeout(() => void this.#renew(), LEASE_TTL_MS / 6);
+    this.#cancelRenewal = this.#clock.after(LEASE_TTL_MS / 6, () => void this.#renew());
   }
 
   async #renew(): Promise<void> {
-    const began = performance.now();
+    const began = this.#clock.monotonicMs();
     let taken = false;
     try {
       const revision = await this.#write();
@@ -124,12 +136,12 @@ export class Lease {
       // Renewal is retried for as long as nobody else can hold the lease.
     }
     if (this.#ended) return;
-    if (!taken && performance.now() - this.#renewedAt < LEASE_TTL_MS) {
+    if (!taken && this.#clock.monotonicMs() - this.#renewedAt < LEASE_TTL_MS) {
       this.#scheduleRenewal();
       return;
     }
     this.#end();
-    this.#resolveLost();
+    this.#loss.resolve();
   }
 
   /** Renews the entry and returns its new revision; undefined if another process holds the lease. */
@@ -149,7 +161,7 @@ export class Lease {
 
   #end(): void {
     this.#ended = true;
-    clearTimeout(this.#timer);
+    this.#cancelRenewal();
   }
 }
 
@@ -158,10 +170,11 @@ export class Lease {
  * changed revision shows that the holder is alive, whatever the clocks of this machine and of the servers say.
  */
 class VacancyMonitor {
+  readonly #clock: Clock;
   readonly #name: string;
   readonly #onTrouble: (text: string) => void;
   /** The time of the last sign of a holder, by the monotonic clock, and by the time of day for messages. */
-  #lastSignAt = performance.now();
+  #lastSignAt: number;
   #vacantSince = new Date();
   #revision: number | undefined;
   #cause = 'it has not been renewed';
@@ -169,7 +182,9 @@ class VacancyMonitor {
   /** The last thing that was done about an entry that should have expired. */
   #remedy: { readonly removed: boolean; readonly at: number } | undefined;
 
-  constructor(name: string, onTrouble: (text: string) => void) {
+  constructor(clock: Clock, name: string, onTrouble: (text: string) => void) {
+    this.#clock = clock;
+    this.#lastSignAt = clock.monotonicMs();
     this.#name = name;
     this.#onTrouble = onTrouble;
   }
@@ -185,7 +200,7 @@ class VacancyMonitor {
       this.markHeld();
       return;
     }
-    const now = performance.now();
+    const now = this.#clock.monotonicMs();
     const holder = entry?.value.split(' ')[0];
     this.#cause =
       holder === undefined
@@ -209,10 +224,10 @@ class VacancyMonitor {
   /** Records that the lease has a holder, and reports it if a vacancy was reported. */
   markHeld(): void {
     if (this.#reportedAt !== undefined) {
-      const seconds = Math.round((performance.now() - this.#lastSignAt) / 1000);
+      const seconds = Math.round((this.#clock.monotonicMs() - this.#lastSignAt) / 1000);
       this.#onTrouble(`${this.#name} has a leader again, after ${String(seconds)} s`);
     }
-    this.#lastSignAt = performance.now();
+    this.#lastSignAt = this.#clock.monotonicMs();
     this.#vacantSince = new Date();
     this.#reportedAt = undefined;
     this.#remedy = undefined;
@@ -220,7 +235,7 @@ class VacancyMonitor {
 
   /** Reports that there is no leader: once after VACANCY_REPORT_DELAY_MS, then every VACANCY_REPORT_INTERVAL_MS. */
   reportIfVacant(): void {
-    const now = performance.now();
+    const now = this.#clock.monotonicMs();
     if (
       now - this.#lastSignAt < VACANCY_REPORT_DELAY_MS ||
       (this.#reportedAt !== undefined && now - this.#reportedAt < VACANCY_REPORT_INTERVAL_MS)

@@ -1,6 +1,8 @@
 import t from 'tap';
+import { LEASE_TTL_MS } from '../../src/bus/lease-bucket.js';
 import { Lease } from '../../src/bus/lease.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
+import { ManualClock } from '../helpers/manual-clock.js';
 
 t.setTimeout(60_000);
 
@@ -39,22 +41,41 @@ void t.test('when the holder dies, another process takes over within five second
   await first?.release();
 });
 
-void t.test('the fence is higher after NATS has lost the bucket, however fast it was written to', async (t) => {
-  const prefix = uniquePrefix();
-  const bus = await testBus(t, prefix);
-  const { streams } = await bus.connection.jetstreamManager();
-  const first = await Lease.acquire(bus, 'task', 'a', neverAborted);
-  // More revisions than milliseconds pass.
-  await Promise.all(Array.from({ length: 2000 }, () => bus.connection.request(`$KV.${prefix}-leaders.other`)));
-  await first?.release();
-  const last = await Lease.acquire(bus, 'task', 'a', neverAborted);
-  t.ok((last?.fence ?? 0) - (first?.fence ?? 0) > 2000, 'the bucket has these revisions');
-  await last?.release();
-  await streams.delete(`KV_${prefix}-leaders`);
-  const after = await Lease.acquire(bus, 'task', 'b', neverAborted);
-  t.ok((after?.fence ?? 0) > (last?.fence ?? 0), `${String(after?.fence)} after ${String(last?.fence)}`);
-  await after?.release();
+void t.test('a lease is held while its renewals succeed in time, and is lost when none does', async (t) => {
+  const bus = await testBus(t, uniquePrefix());
+  const clock = new ManualClock();
+  const lease = await Lease.acquire(bus, 'task', 'a', neverAborted, { clock });
+  t.ok(lease?.held);
+  clock.advance(LEASE_TTL_MS);
+  t.equal(lease?.held, false, 'as long as the renewal may have failed');
+  await until(() => lease?.held ?? false);
+  await bus.drain();
+  clock.advance(LEASE_TTL_MS);
+  await lease?.lost;
+  t.throws(() => lease?.check(), { code: 'PIW_NOT_LEADER' });
 });
+
+void t.test(
+  'the fence is higher after NATS has lost the bucket, however fast it was written to',
+  async (t) => {
+    const prefix = uniquePrefix();
+    const bus = await testBus(t, prefix);
+    const { streams } = await bus.connection.jetstreamManager();
+    const first = await Lease.acquire(bus, 'task', 'a', neverAborted);
+    // More revisions than milliseconds pass.
+    await Promise.all(
+      Array.from({ length: 2000 }, () => bus.connection.request(`$KV.${prefix}-leaders.other`)),
+    );
+    await first?.release();
+    const last = await Lease.acquire(bus, 'task', 'a', neverAborted);
+    t.ok((last?.fence ?? 0) - (first?.fence ?? 0) > 2000, 'the bucket has these revisions');
+    await last?.release();
+    await streams.delete(`KV_${prefix}-leaders`);
+    const after = await Lease.acquire(bus, 'task', 'b', neverAborted);
+    t.ok((after?.fence ?? 0) > (last?.fence ?? 0), `${String(after?.fence)} after ${String(last?.fence)}`);
+    await after?.release();
+  },
+);
 
 void t.test('the fence is higher after NATS has lost the bucket and the clock was set back', async (t) => {
   const prefix = uniquePrefix();
