@@ -9,6 +9,7 @@ import { PiwError, rethrowUnexpected } from '../src/errors.js';
 import { fillSlice } from '../src/database/targets.js';
 import { builds, pending, type GrantReply } from '../src/protocols/builds.js';
 import { PRIORITY } from '../src/model/release.js';
+import { pause } from '../src/concurrency/pause.js';
 import { roundRobin, type RoundRobinQueue } from '../src/concurrency/round-robin.js';
 
 export interface ArchitectSettings {
@@ -356,7 +357,7 @@ export class TheArchitect extends Actor {
       this.context.fence();
       if (!(await fillSlice(this.#database))) return;
       const pauseMs = Math.max(MIN_SLICE_PAUSE_MS, this.clock.monotonicMs() - began);
-      await new Promise<void>((resolve) => this.clock.after(pauseMs, resolve));
+      await pause(this.clock, pauseMs);
     }
   }
 

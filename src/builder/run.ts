@@ -1,7 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { onAbort } from '../concurrency/abort.js';
+import { systemClock } from '../concurrency/clock.js';
+import { deferred } from '../concurrency/deferred.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
 import { PiwError } from '../errors.js';
 import { BuildLog } from './log.js';
 import { ulimits, type TerminationReason, type BuildLimits } from './limits.js';
@@ -84,7 +87,7 @@ export async function runBuildProcess(options: RunOptions): Promise<RunResult> {
       survivors = await killBuildProcesses(folder, since);
     }
     // Everything that could write to the pipe is dead; what it still holds is read.
-    await Promise.race([drained, sleep(DRAIN_MS, undefined, { ref: false })]);
+    await withTimeLimit(systemClock, DRAIN_MS, drained);
     const output = log.text();
     // The shell's exit codes for a command that can't be run, or does not exist.
     if (exit.code === 126 || exit.code === 127)
@@ -121,10 +124,18 @@ async function waitForExit(
     timers.push(timer);
     return timer;
   };
-  const onAbort = (): void => {
-    terminate('killed');
+  const exit = deferred<ProcessExit>();
+  const terminate = (reason: TerminationReason): void => {
+    if (termination !== undefined) return;
+    termination = reason;
+    killGroup(child, 'SIGTERM');
+    schedule(GRACE_MS, () => {
+      killGroup(child, 'SIGKILL');
+    });
+    schedule(GRACE_MS + EXIT_TIMEOUT_MS, () => {
+      exit.resolve({ code: null, signal: null, termination });
+    });
   };
-  let terminate: (reason: TerminationReason) => void = () => undefined;
   let outputBytes = 0;
   let silenceTimer: NodeJS.Timeout | undefined;
   const onData = (data: Buffer): void => {
@@ -133,46 +144,36 @@ async function waitForExit(
     if (limits.logFails && outputBytes > limits.log) terminate('log-limit');
     if (limits.output > 0 && outputBytes > limits.output) terminate('output-limit');
   };
+  const removeListener = onAbort(signal, () => {
+    terminate('killed');
+  });
   let stopWatching = (): void => undefined;
   try {
-    return await new Promise<ProcessExit>((resolve, reject) => {
-      terminate = (reason) => {
-        if (termination !== undefined) return;
-        termination = reason;
-        killGroup(child, 'SIGTERM');
-        schedule(GRACE_MS, () => {
-          killGroup(child, 'SIGKILL');
-        });
-        schedule(GRACE_MS + EXIT_TIMEOUT_MS, () => {
-          resolve({ code: null, signal: null, termination });
-        });
-      };
-      schedule(timeoutMs, () => {
-        terminate('timeout');
-      });
-      if (limits.silenceMs > 0) {
-        silenceTimer = schedule(limits.silenceMs, () => {
-          terminate('silent');
-        });
-      }
-      output.on('data', onData);
-      const onNote = (line: string): void => {
-        log.note(line);
-      };
-      if (child.pid !== undefined)
-        stopWatching = watchBuild({ folder, pid: child.pid, since }, limits, { onLimit: terminate, onNote });
-      signal.addEventListener('abort', onAbort, { once: true });
-      child.once('error', reject);
-      // Not `close`: it never comes while a daemon keeps the pipe open.
-      child.once('exit', (code, exitSignal) => {
-        resolve({ code, signal: exitSignal, termination });
-      });
+    schedule(timeoutMs, () => {
+      terminate('timeout');
     });
+    if (limits.silenceMs > 0) {
+      silenceTimer = schedule(limits.silenceMs, () => {
+        terminate('silent');
+      });
+    }
+    output.on('data', onData);
+    const onNote = (line: string): void => {
+      log.note(line);
+    };
+    if (child.pid !== undefined)
+      stopWatching = watchBuild({ folder, pid: child.pid, since }, limits, { onLimit: terminate, onNote });
+    child.once('error', exit.reject);
+    // Not `close`: it never comes while a daemon keeps the pipe open.
+    child.once('exit', (code, exitSignal) => {
+      exit.resolve({ code, signal: exitSignal, termination });
+    });
+    return await exit.promise;
   } finally {
     stopWatching();
     output.off('data', onData);
     for (const timer of timers) clearTimeout(timer);
-    signal.removeEventListener('abort', onAbort);
+    removeListener();
   }
 }
 

@@ -3,6 +3,7 @@ import { Args, Flags } from '@oclif/core';
 import { watchSettings } from '../../actors/cast.js';
 import { defaultDataDir, farmConfigFile, loadSettings, loadExplicitSettings } from '../config.js';
 import { PiwError, hasCode } from '../errors.js';
+import { aborted, unlessAborted } from '../concurrency/abort.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
 import { Farm, isDemo } from '../farm/farm.js';
 import { readWatchList } from '../pypi/watch-list.js';
@@ -116,14 +117,6 @@ With --once: 0 if all packages were published, 1 if any was not.`;
     const verbosity = flags.verbose ? ['-v'] : flags.quiet ? ['-q'] : [];
     const shutdown = new AbortController();
     const signal = AbortSignal.any([createShutdownSignal(), shutdown.signal]);
-    const interrupted = new Promise<never>((_, reject) => {
-      const stop = () => {
-        reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
-      };
-      if (signal.aborted) stop();
-      signal.addEventListener('abort', stop, { once: true });
-    });
-    interrupted.catch(() => undefined);
     const display = flags.json ? jsonDisplay() : process.stdout.isTTY ? liveDisplay() : plainDisplay();
     const dataDir = resolve(flags['data-dir'] ?? defaultDataDir());
     const farm = new Farm({
@@ -151,7 +144,7 @@ With --once: 0 if all packages were published, 1 if any was not.`;
       display.show({ event: 'setup', text });
     });
     try {
-      await Promise.race([work, farm.failed, interrupted]);
+      await unlessAborted(Promise.race([work, farm.failed]), signal);
     } catch (error) {
       // Without --once, Ctrl+C is how the user ends a running farm: not an error.
       if (!(this.#started && !flags.once && hasCode(error, 'PIW_INTERRUPTED'))) throw error;
@@ -195,14 +188,6 @@ With --once: 0 if all packages were published, 1 if any was not.`;
     if (options.configFile !== undefined)
       say(`To use other commands with this farm, add -c: npx piw queue -c ${options.configFile}`);
     say('The farm keeps following the index. Press Ctrl+C to stop it.');
-    await new Promise<void>((done) => {
-      signal.addEventListener(
-        'abort',
-        () => {
-          done();
-        },
-        { once: true },
-      );
-    });
+    await aborted(signal);
   }
 }

@@ -12,6 +12,8 @@ import { SETTINGS_ENV, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
 import { checkSchemaVersion } from '../database/migrations.js';
 import { Database, refuseSuperuser } from '../database/pool.js';
+import { systemClock } from '../concurrency/clock.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
 import { PiwError } from '../errors.js';
 import { createLog, type Log, fileSink } from '../log.js';
 import { nodeFlags } from '../node-flags.js';
@@ -168,9 +170,7 @@ async function leaveFarm(dsn: string, holder: string, log: Log): Promise<void> {
       log.warning('could not record in the database that this farm has stopped', {}, error);
     })
     .finally(() => database.close());
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([leaving, new Promise((resolve) => (timer = setTimeout(resolve, LEAVE_TIMEOUT_MS)))]);
-  clearTimeout(timer);
+  await withTimeLimit(systemClock, LEAVE_TIMEOUT_MS, leaving);
 }
 
 const LEAVE_TIMEOUT_MS = 1000;

@@ -1,6 +1,7 @@
 import { Flags } from '@oclif/core';
 import type { Settings } from '../config.js';
 import { rethrowUnexpected } from '../errors.js';
+import { aborted } from '../concurrency/abort.js';
 import { startWebServer, type AnsweredRequest } from '../web/web-server.js';
 import type { Log } from '../log.js';
 import { EXIT_CODES, PiwCommand, natsFlags, createShutdownSignal } from './base.js';
@@ -72,16 +73,7 @@ ${EXIT_CODES}`;
     });
     log.info('serving', { path: root, url: `http://${flags.host}:${String(server.port)}/` });
     sendToParent({ port: server.port });
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      signal.addEventListener(
-        'abort',
-        () => {
-          resolve();
-        },
-        { once: true },
-      );
-    });
+    await aborted(signal);
     await server.close();
     await counter?.end();
   }

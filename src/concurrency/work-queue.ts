@@ -1,3 +1,4 @@
+import { backOffMs, type BackOff } from './back-off.js';
 import type { Clock } from './clock.js';
 
 /**
@@ -27,8 +28,8 @@ interface WorkQueueOptions<P> {
    * when all that is left is to wait.
    */
   readonly process: (key: string, freeWorker: () => void) => Promise<WorkOutcome>;
-  /** The delay after the first of several failures in a row, doubled after each further one. */
-  readonly retry: { readonly firstMs: number; readonly maxMs: number };
+  /** The pauses after failures in a row. */
+  readonly retry: BackOff;
   /** While the queue is stalled, one key is tried at this interval, milliseconds. */
   readonly probeIntervalMs: number;
 }
@@ -209,8 +210,7 @@ export class WorkQueue<P extends string> {
     if (outcome.is === 'stalled') this.#delayProbe();
     else if (outcome.is === 'failed') {
       item.failures += 1;
-      const { firstMs, maxMs } = this.#options.retry;
-      item.notBefore = now + Math.min(firstMs * 2 ** (item.failures - 1), maxMs);
+      item.notBefore = now + backOffMs(this.#options.retry, item.failures);
     } else {
       item.failures = 0;
       if (!item.urgent) item.notBefore = now + outcome.cooldownMs;

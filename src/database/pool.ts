@@ -1,7 +1,11 @@
 import { userInfo } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import copyStreams from 'pg-copy-streams';
+import { onAbort } from '../concurrency/abort.js';
+import { systemClock } from '../concurrency/clock.js';
+import { deferred } from '../concurrency/deferred.js';
+import { pause } from '../concurrency/pause.js';
+import { retry } from '../concurrency/retry.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { classifyDatabaseError } from './sql-states.js';
 import { SERVER_PROBLEMS, ServerProblemMonitor, type ConditionSink } from './trouble.js';
@@ -125,32 +129,25 @@ export class Database implements Queryable {
     const keepListening = async (): Promise<void> => {
       while (!signal.aborted) {
         const client = new pg.Client(this.#config);
+        const disconnected = deferred();
+        const onEnd = (): void => {
+          disconnected.resolve();
+        };
+        const removeListener = onAbort(signal, onEnd);
         try {
-          const disconnected = new Promise<void>((resolve) => {
-            client.on('error', () => {
-              resolve();
-            });
-            client.on('end', () => {
-              resolve();
-            });
-            signal.addEventListener(
-              'abort',
-              () => {
-                resolve();
-              },
-              { once: true },
-            );
-          });
+          client.on('error', onEnd);
+          client.on('end', onEnd);
           await client.connect();
           client.on('notification', onHint);
           await client.query(`listen ${channel}`);
           onHint();
-          await disconnected;
+          await disconnected.promise;
         } catch {
           // The database is unreachable; until it is back, the caller depends on its slow poll.
         }
+        removeListener();
         await client.end().catch(() => undefined);
-        await new Promise((resolve) => setTimeout(resolve, 500));
+        await pause(systemClock, 500, signal);
       }
     };
     void keepListening();
@@ -166,27 +163,21 @@ export class Database implements Queryable {
    * it back. Converts errors of the driver to PIW_DATABASE or PIW_DATABASE_FAULT.
    */
   async #withRetry<T>(operation: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await operation();
-      } catch (error) {
-        const errorKind = error instanceof PiwError ? undefined : classifyDatabaseError(error);
-        if (errorKind === undefined) throw error;
-        if (errorKind === 'fault')
-          throw new PiwError(
-            'PIW_DATABASE_FAULT',
-            `the database rejected a query: ${errorMessage(error)} (SQLSTATE ${sqlState(error)})`,
-            { cause: error },
-          );
-        if (errorKind === 'retry' && attempt < MAX_ATTEMPTS) {
-          await sleep(Math.random() * MAX_RETRY_PAUSE_MS * attempt);
-          continue;
-        }
-        const text = `${SERVER_PROBLEMS[errorKind].text}: ${errorMessage(error)}`;
-        this.#problemMonitor.recordFailure(errorKind, text);
-        throw new PiwError('PIW_DATABASE', text, { cause: error });
-      }
-    }
+    return await retry(operation, (error, failures) => {
+      const errorKind = error instanceof PiwError ? undefined : classifyDatabaseError(error);
+      if (errorKind === undefined) throw error;
+      if (errorKind === 'fault')
+        throw new PiwError(
+          'PIW_DATABASE_FAULT',
+          `the database rejected a query: ${errorMessage(error)} (SQLSTATE ${sqlState(error)})`,
+          { cause: error },
+        );
+      if (errorKind === 'retry' && failures < MAX_ATTEMPTS)
+        return Math.random() * MAX_RETRY_PAUSE_MS * failures;
+      const text = `${SERVER_PROBLEMS[errorKind].text}: ${errorMessage(error)}`;
+      this.#problemMonitor.recordFailure(errorKind, text);
+      throw new PiwError('PIW_DATABASE', text, { cause: error });
+    });
   }
 
   async #runTransaction<T>(work: (db: Transaction) => Promise<T>): Promise<T> {

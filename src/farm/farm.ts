@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { stopInWaves, type Stoppable } from '../actor/waves.js';
 import { Bus } from '../bus/bus.js';
 import { parseAddress } from '../bus/address.js';
@@ -9,6 +8,9 @@ import { migrate } from '../database/migrations.js';
 import { Database } from '../database/pool.js';
 import { releaseHolds } from '../database/queue.js';
 import { ERRORS, PiwError, rethrowUnexpected } from '../errors.js';
+import { systemClock } from '../concurrency/clock.js';
+import { deferred } from '../concurrency/deferred.js';
+import { pause } from '../concurrency/pause.js';
 import { nodeFlags } from '../node-flags.js';
 import { status } from '../protocols/control.js';
 import { SimpleIndexClient } from '../pypi/index-reader.js';
@@ -153,17 +155,19 @@ export class Farm {
   /** The shortage for which each slave is resting, by the slave's number. */
   readonly #restReasons = new Map<number, unknown>();
   #warnedUnconfined = false;
-  #rejectFailed: (error: PiwError) => void = () => undefined;
-  /** Rejects when a process of the farm can't be kept alive. */
-  readonly failed: Promise<never>;
+  readonly #failure = deferred<never>();
 
   constructor(options: FarmOptions) {
     this.#options = options;
-    this.failed = new Promise<never>((_, reject) => (this.#rejectFailed = reject));
-    this.failed.catch(() => undefined);
+    this.#failure.promise.catch(() => undefined);
     this.#startupMonitor = new StartupMonitor((text) => {
       options.onEvent({ event: 'setup', text });
     });
+  }
+
+  /** Rejects when a process of the farm can't be kept alive. */
+  get failed(): Promise<never> {
+    return this.#failure.promise;
   }
 
   /** Starts the farm. Requested versions that can't be built are in the result, with the state `failed`. */
@@ -196,7 +200,7 @@ export class Farm {
     const outputPath = ensureReachable(userSettings['output-path'] ?? folder.join('www'), account, logInfo);
     signal.throwIfAborted();
     const source = await this.#chooseIndex(python, folder, program);
-    const services = { folder, log: logWarning, onFailure: this.#rejectFailed, signal };
+    const services = { folder, log: logWarning, onFailure: this.#failure.reject, signal };
     const nats =
       userSettings.nats === undefined
         ? await this.#startNats(services, python, logInfo)
@@ -259,7 +263,7 @@ export class Farm {
         rethrowUnexpected(error);
       }
       reportSettled();
-      await sleep(300, undefined, { signal }).catch(() => undefined);
+      await pause(systemClock, 300, signal);
     }
     // A slave's report may have settled versions since the last round.
     reportSettled();
@@ -271,12 +275,16 @@ export class Farm {
   }
 
   #addStoppable(wave: number, stop: () => Promise<void> | void, kill = (): void => undefined): void {
-    let resolveEnded = (): void => undefined;
-    const ended = new Promise<void>((resolve) => (resolveEnded = resolve));
+    const ended = deferred();
     const end = async (): Promise<void> => {
       await stop();
     };
-    this.#stoppables.push({ wave, ended, kill, stop: () => void end().finally(resolveEnded) });
+    this.#stoppables.push({
+      wave,
+      ended: ended.promise,
+      kill,
+      stop: () => void end().finally(ended.resolve),
+    });
   }
 
   #addProcess(wave: number, child: ManagedProcess): void {
@@ -423,16 +431,15 @@ export class Farm {
     port: number,
     extraArgs: readonly string[],
   ): Promise<void> {
-    let resolveListening: () => void = () => undefined;
-    const webListening = new Promise<void>((resolve) => (resolveListening = resolve));
+    const listening = deferred();
     await this.#spawn(folder, {
       name,
       program,
       args: ['web', ...extraArgs, '-o', root, '--port', String(port)],
       env: {},
-      ready: () => webListening,
+      ready: () => listening.promise,
       onMessage: () => {
-        resolveListening();
+        listening.resolve();
       },
     });
   }
@@ -526,7 +533,7 @@ export class Farm {
       configurationCode: ERRORS.PIW_CONFIG.exit,
       signal: this.#options.signal,
       finalCodes: FINAL_CODES,
-      onFailure: this.#rejectFailed,
+      onFailure: this.#failure.reject,
       onMessage: child.onMessage ?? (() => undefined),
       log: (text) => {
         this.#options.onEvent({ event: 'trouble', text });

@@ -1,4 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { backOffMs } from '../concurrency/back-off.js';
+import { systemClock } from '../concurrency/clock.js';
+import { pause } from '../concurrency/pause.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { VERSION } from '../version.js';
 
@@ -70,8 +72,9 @@ export async function fetchPage(
     const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
     allHeaders['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
   }
+  const backOff = { firstMs: options.retryDelayMs ?? 1000, maxMs: MAX_RETRY_WAIT_MS, jitter: true };
   for (let attempt = 1; ; attempt += 1) {
-    let wait = (options.retryDelayMs ?? 1000) * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
+    let wait = backOffMs(backOff, attempt);
     let failure: string;
     try {
       // fetch drops the Authorization header where a redirect leads to another host.
@@ -97,7 +100,7 @@ export async function fetchPage(
     }
     if (attempt >= MAX_ATTEMPTS || wait > MAX_RETRY_WAIT_MS)
       throw new PiwError('PIW_INDEX', `${redactUrl(url)} can't be read: ${failure}`);
-    await sleep(wait, undefined, options.signal ? { signal: options.signal } : {}).catch(() => undefined);
+    await pause(systemClock, wait, options.signal);
   }
 }
 

@@ -1,3 +1,4 @@
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { Parser } from 'htmlparser2';
 import { PiwError, errorMessage } from '../errors.js';
 import { isPackageName, normalise, type PackageName } from '../wheels/names.js';
@@ -40,7 +41,6 @@ const MAX_ROOT_BYTES = 512 * 1024 * 1024;
 
 /** How much of a root is parsed before the event loop runs: the reader holds a lease and has to renew it. */
 const ROOT_SLICE = { characters: 256 * 1024, names: 20_000 };
-const yieldToEventLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';

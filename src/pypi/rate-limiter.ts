@@ -1,22 +1,17 @@
+import { backOffMs, type BackOff } from '../concurrency/back-off.js';
+import type { Clock } from '../concurrency/clock.js';
+import { pause } from '../concurrency/pause.js';
 import type { PiwError } from '../errors.js';
 import { ThrottledError } from './http.js';
 
-/** The part of a clock that the limiter needs. */
-interface MonotonicClock {
-  monotonicMs(): number;
-  /** Calls `callback` after `ms`, unless the returned function is called first. */
-  after(ms: number, callback: () => void): () => void;
-}
-
-/** The back-off after the first error, which doubles with each further error, and its upper limit. */
-const BACKOFF_MS = { first: 1000, max: 300_000 };
+const ERROR_BACK_OFF: BackOff = { firstMs: 1000, maxMs: 300_000, jitter: true };
 
 /**
  * Limits the requests to an index, for all of its callers together: at most `rate` pages per second, evenly spaced, and
  * a back-off after an error. The limiter doesn't enforce the back-off: callers check isBackingOff().
  */
 export class IndexRateLimiter {
-  readonly #clock: MonotonicClock;
+  readonly #clock: Clock;
   readonly #intervalMs: number;
   /** The time of the next free turn. */
   #nextTurnAt = 0;
@@ -24,7 +19,7 @@ export class IndexRateLimiter {
   readonly #consecutiveErrors = new Map<string, number>();
   #backOffUntil = 0;
 
-  constructor(clock: MonotonicClock, rate: number) {
+  constructor(clock: Clock, rate: number) {
     this.#clock = clock;
     this.#intervalMs = 1000 / rate;
   }
@@ -35,16 +30,7 @@ export class IndexRateLimiter {
     const now = this.#clock.monotonicMs();
     const turnAt = Math.max(now, this.#nextTurnAt);
     this.#nextTurnAt = turnAt + this.#intervalMs;
-    if (turnAt === now) return;
-    await new Promise<void>((resolve) => {
-      const proceed = (): void => {
-        cancelTimer();
-        signal.removeEventListener('abort', proceed);
-        resolve();
-      };
-      const cancelTimer = this.#clock.after(turnAt - now, proceed);
-      signal.addEventListener('abort', proceed);
-    });
+    if (turnAt > now) await pause(this.#clock, turnAt - now, signal);
   }
 
   isBackingOff(): boolean {
@@ -56,11 +42,11 @@ export class IndexRateLimiter {
    * least as long as the index asks for.
    */
   backOff(activity: string, error: PiwError): number {
-    const errors = this.#consecutiveErrors.get(activity) ?? 0;
-    const doubled = Math.min(BACKOFF_MS.first * 2 ** errors, BACKOFF_MS.max) * (0.75 + Math.random() / 2);
+    const errors = (this.#consecutiveErrors.get(activity) ?? 0) + 1;
+    const doubled = backOffMs(ERROR_BACK_OFF, errors);
     const ms = error instanceof ThrottledError ? Math.max(error.retryAfterMs, doubled) : doubled;
     // Concurrent requests may all fail: that counts as one error.
-    if (!this.isBackingOff()) this.#consecutiveErrors.set(activity, errors + 1);
+    if (!this.isBackingOff()) this.#consecutiveErrors.set(activity, errors);
     this.#backOffUntil = Math.max(this.#backOffUntil, this.#clock.monotonicMs() + ms);
     return ms;
   }

@@ -5,6 +5,7 @@ import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { onAbort } from '../concurrency/abort.js';
 import { PiwError } from '../errors.js';
 import type { DataFolder } from './data-folder.js';
 import { freePort, isFree } from './ports.js';
@@ -198,12 +199,12 @@ function run(
     const terminate = (): void => {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGTERM');
     };
-    signal.addEventListener('abort', terminate, { once: true });
+    const removeListener = onAbort(signal, terminate);
     child.once('error', (error) => {
       reject(new PiwError('PIW_NO_POSTGRES', `can't run ${command}: ${error.message}`));
     });
     child.once('close', (code) => {
-      signal.removeEventListener('abort', terminate);
+      removeListener();
       const failed = code !== 0 || /^.*\b(ERROR|FATAL|PANIC):/m.test(output);
       if (signal.aborted) reject(new PiwError('PIW_INTERRUPTED', 'interrupted'));
       else if (!failed) resolve();

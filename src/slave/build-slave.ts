@@ -1,6 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { ProtocolClient } from '../actor/client.js';
+import { onAbort } from '../concurrency/abort.js';
+import { backOffMs } from '../concurrency/back-off.js';
 import type { Clock } from '../concurrency/clock.js';
+import { pause } from '../concurrency/pause.js';
+import { retry } from '../concurrency/retry.js';
 import { fileReader, reportNotStored, sendFile } from '../transfer/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../builder/build.js';
 import { machineStats } from '../builder/machine.js';
@@ -51,8 +55,7 @@ export type SlaveProgress =
   | { readonly state: 'resting'; readonly of: ResourceShortage['of']; readonly text: string }
   | { readonly state: 'idle' };
 
-/** Returns the milliseconds before the next attempt: 1 s, doubled up to 5 s. */
-const retryDelayMs = (attempt: number): number => Math.min(1000 * 2 ** attempt, 5000);
+const RETRY_BACK_OFF = { firstMs: 1000, maxMs: 5000 };
 /** Maximum seconds between two requests whether the master can take files. */
 const MAX_WAIT_S = 10;
 
@@ -111,11 +114,10 @@ export class BuildSlave {
 
   /** Works until it is told BYE or `signal` is aborted. Throws PIW_PROTOCOL_VERSION if it is refused. */
   async run(signal: AbortSignal): Promise<void> {
-    const stop = () => {
-      this.#stopController.abort();
-    };
     if (signal.aborted) return;
-    signal.addEventListener('abort', stop, { once: true });
+    const removeListener = onAbort(signal, () => {
+      this.#stopController.abort();
+    });
     const { bus, user } = this.#options;
     const wakeSubscription = bus.subscribe(bus.subject(wake.name, user, this.#session, '*'));
     const listening = this.#countWakes(wakeSubscription);
@@ -125,7 +127,7 @@ export class BuildSlave {
       // An error after the signal comes from the shutdown itself.
       if (!this.#stopping) throw error;
     } finally {
-      signal.removeEventListener('abort', stop);
+      removeListener();
       await this.#options.builder.clean();
       await this.#bye();
       await wakeSubscription.stop();
@@ -212,7 +214,7 @@ export class BuildSlave {
     this.#onWake = () => {
       woken.abort();
     };
-    await wait(this.#options.clock, ms, AbortSignal.any([woken.signal, signal]));
+    await pause(this.#options.clock, ms, AbortSignal.any([woken.signal, signal]));
     this.#onWake = () => undefined;
   }
 
@@ -343,7 +345,7 @@ export class BuildSlave {
       if (answer.verb === 'WAIT') {
         this.#reportWait(answer.reason, waitReason);
         waitReason = answer.reason;
-        await wait(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
+        await pause(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
         continue;
       }
       if (waitReason !== undefined) this.#log.info('the master accepts files again', { lease });
@@ -406,27 +408,25 @@ export class BuildSlave {
     body: Body<SlaveVerbs, K>,
     signal: AbortSignal = this.#stopController.signal,
   ): Promise<Answer<SlaveVerbs, K>> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        const send = () => this.#master.request(verb, body, { signal });
-        return await (verb === 'HELLO' ? withWaitingReports(this.#reportWaiting, send) : send());
-      } catch (error) {
-        if (isAborted(signal) || !(error instanceof PiwError) || PERMANENT_ERRORS.has(error.code))
-          throw error;
-        if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
-          await this.#hello();
-          continue;
-        }
-        this.#log.warning('request failed, retrying', { verb }, error);
-        this.#progress({ state: 'trouble', text: error.message, code: error.code });
-        if (error.code === 'PIW_NATS_STORAGE') {
-          // The same bucket carries large messages.
-          const { bus, user } = this.#options;
-          await reportNotStored({ bus, user, session: this.#session });
-        }
-        await wait(this.#options.clock, retryDelayMs(attempt), signal);
+    const { bus, clock, user } = this.#options;
+    const send = () => this.#master.request(verb, body, { signal });
+    const repair = async (error: unknown, failures: number): Promise<number> => {
+      if (!(error instanceof PiwError) || PERMANENT_ERRORS.has(error.code)) throw error;
+      if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
+        await this.#hello();
+        return 0;
       }
-    }
+      this.#log.warning('request failed, retrying', { verb }, error);
+      this.#progress({ state: 'trouble', text: error.message, code: error.code });
+      // The same bucket carries large messages.
+      if (error.code === 'PIW_NATS_STORAGE') await reportNotStored({ bus, user, session: this.#session });
+      return backOffMs(RETRY_BACK_OFF, failures);
+    };
+    return await retry(
+      verb === 'HELLO' ? () => withWaitingReports(this.#reportWaiting, send) : send,
+      repair,
+      { clock, signal },
+    );
   }
 
   readonly #reportWaiting = (): void => {
@@ -465,16 +465,3 @@ const isAbortError = (error: unknown): boolean =>
  * await.
  */
 const isAborted = (signal: AbortSignal): boolean => signal.aborted;
-
-async function wait(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => {
-    const finish = () => {
-      cancel();
-      signal.removeEventListener('abort', finish);
-      resolve();
-    };
-    const cancel = clock.after(ms, finish);
-    signal.addEventListener('abort', finish);
-  });
-}

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { KeyedQueues } from '../concurrency/keyed-queues.js';
 
 /** How many requests may wait on one connection; installers and browsers send one at a time. */
 const MAX_QUEUED_REQUESTS = 100;
 
-/** The queue of each connection. */
-const serialQueues = new WeakMap<Socket, { last: Promise<void>; waiting: number }>();
+const queues = new KeyedQueues<Socket>();
 
 /**
  * Answers the requests of one connection one after the other. A client may pipeline requests: send more before it has
@@ -18,15 +18,11 @@ export function answerSerially(
   response: ServerResponse,
   answer: () => Promise<void>,
 ): void {
-  const serialQueue = serialQueues.get(socket) ?? { last: Promise.resolve(), waiting: 0 };
-  serialQueues.set(socket, serialQueue);
-  if (serialQueue.waiting >= MAX_QUEUED_REQUESTS) {
+  if (queues.length(socket) > MAX_QUEUED_REQUESTS) {
     socket.destroy();
     return;
   }
-  serialQueue.waiting += 1;
-  serialQueue.last = serialQueue.last.then(async () => {
-    serialQueue.waiting -= 1;
+  void queues.run(socket, async () => {
     // The client is gone.
     if (response.socket === null || response.socket.destroyed) return;
     const closed = new Promise<void>((resolve) => response.once('close', resolve));

@@ -2,6 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { systemClock } from '../concurrency/clock.js';
+import { deferred } from '../concurrency/deferred.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { makeFolders } from '../files/disk.js';
 import { bytesBefore, readAt } from './log-file.js';
@@ -276,14 +279,10 @@ class SpoolSegment implements LogSource {
   }
 
   async #waitForMore(at: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, TICK_INTERVAL_MS);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      if (this.#size > at || !this.#growing) this.#wake();
-    });
+    if (this.#size > at || !this.#growing) return;
+    const woken = deferred();
+    this.#wake = woken.resolve;
+    await withTimeLimit(systemClock, TICK_INTERVAL_MS, woken.promise);
   }
 }
 

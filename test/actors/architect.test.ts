@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { TheArchitect, type ArchitectSettings } from '../../actors/the-architect.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock, type Clock } from '../../src/concurrency/clock.js';
@@ -124,8 +125,8 @@ void t.test(
 void t.test('READY is published for a build that was added during a refill', async (t) => {
   const stage = await ArchitectStage.build(t);
   t.equal(await stage.next(), null);
-  let open: () => void = () => undefined;
-  stage.latch = new Promise((resolve) => (open = resolve));
+  const latch = deferred();
+  stage.latch = latch.promise;
   const fetchesBefore = stage.fetches;
   const request = stage.next();
   await until(() => stage.fetches > fetchesBefore);
@@ -133,7 +134,7 @@ void t.test('READY is published for a build that was added during a refill', asy
   await stage.add('a', someRelease('1.0', { priority: 2 }));
   t.equal(stage.ready, 0);
   await new Promise((resolve) => setTimeout(resolve, 150));
-  open();
+  latch.resolve();
   stage.latch = undefined;
   t.equal(await request, null);
   await until(() => stage.ready > 0);

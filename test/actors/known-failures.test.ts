@@ -3,6 +3,7 @@ import { mkdtemp, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { systemClock } from '../../src/concurrency/clock.js';
 import { Database } from '../../src/database/pool.js';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
@@ -67,22 +68,20 @@ void t.test('a database error while a build is logged is reported, and the retry
   await slave.send();
   const other = await Database.open(String(settings.dsn), 'in-the-way');
   t.teardown(() => other.close());
-  let unlock: () => void = () => undefined;
-  let markLocked: () => void = () => undefined;
-  const isLocked = new Promise<void>((resolve) => (markLocked = resolve));
+  const [locked, unlocked] = [deferred(), deferred()];
   const locking = other.transaction(async (within) => {
     await within.query('lock table builds in access exclusive mode');
-    markLocked();
-    await new Promise<void>((resolve) => (unlock = resolve));
+    locked.resolve();
+    await unlocked.promise;
   });
-  await isLocked;
+  await locked.promise;
   const sent = slave.request('SENT');
   const waiting = `select pid from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock' and query like '%log_builds%'`;
   await until(async () => (await db.query(waiting)).length > 0);
   await db.query(`select pg_terminate_backend(pid) from (${waiting}) w`);
   t.equal(await sent, 'PIW_DATABASE', 'the slave gets the error');
-  unlock();
+  unlocked.resolve();
   await locking;
   t.equal(await slave.request('SENT'), 'DONE', 'and its retry succeeds');
   t.same(await results(), [{ status: true, failure_class: null }]);

@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chmodSync } from 'node:fs';
 import { allProcesses } from '../helpers/proc.js';
+import { deferred } from '../../src/concurrency/deferred.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const args = process.argv.slice(2);
@@ -49,12 +50,11 @@ const farm = spawn(
 );
 const ended = new Promise<number | null>((resolve) => farm.once('exit', resolve));
 const published: string[] = [];
-let signalBuilding: () => void = () => undefined;
-const firstBuild = new Promise<void>((resolve) => (signalBuilding = resolve));
+const firstBuild = deferred();
 const events = createInterface({ input: farm.stdout });
 events.on('line', (line) => {
   const event = JSON.parse(line) as { event: string; text?: string; filenames?: string[]; package?: string };
-  if (event.event === 'building') signalBuilding();
+  if (event.event === 'building') firstBuild.resolve();
   if (event.event === 'published') published.push(...(event.filenames ?? []));
   if (event.event === 'trouble' || event.event === 'not-built') console.log(`  ${event.text ?? line}`);
 });
@@ -74,7 +74,7 @@ function farmProcesses(): Map<string, number[]> {
 }
 
 let faults = 0;
-await Promise.race([firstBuild, ended]);
+await Promise.race([firstBuild.promise, ended]);
 const victims = [...farmProcesses().keys()].sort(
   (a, b) => Number(['nats-server', 'postgres'].includes(a)) - Number(['nats-server', 'postgres'].includes(b)),
 );

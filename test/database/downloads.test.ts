@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { dropLogs, logEntries } from '../../src/database/downloads.js';
 import { findLogs } from '../../src/database/logs.js';
 import { migrate } from '../../src/database/migrations.js';
@@ -167,18 +168,17 @@ void t.test('deleting a file waits for downloads of it that are being written', 
   const { db } = await testDatabase(t);
   await insertPackages(db, 'a');
   await countEntries(db, download('a'));
-  let releaseLock: () => void = () => undefined;
-  const released = new Promise<void>((resolve) => (releaseLock = resolve));
+  const released = deferred();
   // Blocks a transaction that writes downloads shortly before its end.
   const holding = db.transaction(async (within) => {
     await within.query('select 1 from download_hours for update');
-    await released;
+    await released.promise;
   });
   const logging = countEntries(db, download('a'));
   await until(async () => (await lockWaiters(db)) === 1);
   const deleting = deleteBuilds(db, 'a', '1.0');
   await Promise.race([deleting, until(async () => (await lockWaiters(db)) === 2)]);
-  releaseLock();
+  released.resolve();
   await Promise.all([holding, logging, deleting]);
   t.same(await db.query('select file_id from downloads union select file_id from file_downloads'), []);
   t.same(await sums(db), [{ package: 'a', downloads: 2 }]);

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { StaleWhileRevalidate } from '../../src/concurrency/stale-while-revalidate.js';
 import type { Database } from '../../src/database/pool.js';
 import { nextPendingBuilds, leaseBuilds } from '../../src/database/queue.js';
@@ -80,13 +81,13 @@ void t.test('a short queue is counted exactly, and a long one is estimated', asy
 });
 
 void t.test('the cache returns an estimate until the exact value is loaded', async (t) => {
-  let resolveExact: (value: string) => void = () => undefined;
+  const exact = deferred<string>();
   const cache = new StaleWhileRevalidate(
-    () => new Promise<string>((resolve) => (resolveExact = resolve)),
+    () => exact.promise,
     () => Promise.resolve('estimate'),
   );
   t.same(await cache.get(), { value: 'estimate', ageMs: 0 });
-  resolveExact('exact');
+  exact.resolve('exact');
   await sleep(0);
   t.match(await cache.get(), { value: 'exact' });
 });

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { systemClock, type Clock } from '../../src/concurrency/clock.js';
 import { PiwError } from '../../src/errors.js';
 import { until } from '../helpers/bus.js';
@@ -27,14 +28,11 @@ const fastClock: Clock = {
 
 /** Returns builds that end once `open` is called. */
 function gated(): { readonly pip: BuildStub; readonly open: () => void } {
-  let open: () => void = () => undefined;
-  const opened = new Promise<void>((resolve) => (open = resolve));
+  const opened = deferred();
   return {
-    open: () => {
-      open();
-    },
+    open: opened.resolve,
     pip: async (request, workDir) => {
-      await opened;
+      await opened.promise;
       return await succeedingBuild(request, workDir);
     },
   };

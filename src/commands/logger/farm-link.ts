@@ -1,6 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ProtocolClient } from '../../actor/client.js';
 import type { RequestOptions, Bus } from '../../bus/bus.js';
+import { backOffMs } from '../../concurrency/back-off.js';
+import { retry } from '../../concurrency/retry.js';
 import { PiwError } from '../../errors.js';
 import { lumberjack } from '../../protocols/logger.js';
 import type { Answer } from '../../protocols/protocol.js';
@@ -18,8 +19,7 @@ interface FarmConnectionOptions {
   readonly onAvailabilityChange: (reason: string | undefined) => void;
 }
 
-/** Delay before a retry, milliseconds; it doubles from the initial to the maximum value. */
-const RETRY_DELAY_MS = { initial: 100, max: 2000 };
+const RETRY_BACK_OFF = { firstMs: 100, maxMs: 2000 };
 
 type LumberjackVerbs = typeof lumberjack.verbs;
 
@@ -61,22 +61,23 @@ export class FarmConnection implements LogCollector {
   ): Promise<T> {
     const { timeoutMs, patienceMs, signal, onAvailabilityChange } = this.#options;
     const deadline = performance.now() + patienceMs;
-    for (let pause = RETRY_DELAY_MS.initial; ; pause = Math.min(2 * pause, RETRY_DELAY_MS.max)) {
-      try {
-        const client = await (this.#client ??= this.#connect());
-        const answer = await send(client, { timeoutMs, once: true, signal });
-        if (this.#unavailableSince !== undefined) onAvailabilityChange(undefined);
-        this.#unavailableSince = undefined;
-        return answer;
-      } catch (error) {
-        // The farm would refuse a retry, too, and an error of our own is not an outage of the farm.
-        if (!(error instanceof PiwError) || NON_RETRYABLE_CODES.has(error.code)) throw error;
-        if (this.#unavailableSince === undefined) onAvailabilityChange(error.message);
-        this.#unavailableSince ??= performance.now();
-        if (signal.aborted || performance.now() + pause > deadline) throw error;
-        await sleep(pause, undefined, { signal }).catch(() => undefined);
-      }
-    }
+    const attempt = async (): Promise<T> => {
+      const client = await (this.#client ??= this.#connect());
+      const answer = await send(client, { timeoutMs, once: true, signal });
+      if (this.#unavailableSince !== undefined) onAvailabilityChange(undefined);
+      this.#unavailableSince = undefined;
+      return answer;
+    };
+    const pauseOrGiveUp = (error: unknown, failures: number): number => {
+      // The farm would refuse a retry, too, and an error of our own is not an outage of the farm.
+      if (!(error instanceof PiwError) || NON_RETRYABLE_CODES.has(error.code)) throw error;
+      if (this.#unavailableSince === undefined) onAvailabilityChange(error.message);
+      this.#unavailableSince ??= performance.now();
+      const pauseMs = backOffMs(RETRY_BACK_OFF, failures);
+      if (performance.now() + pauseMs > deadline) throw error;
+      return pauseMs;
+    };
+    return await retry(attempt, pauseOrGiveUp, { signal });
   }
 
   async #connect(): Promise<ProtocolClient<LumberjackVerbs>> {

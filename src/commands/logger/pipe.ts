@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { onAbort } from '../../concurrency/abort.js';
 import { errorMessage } from '../../errors.js';
 import { LogCounter } from '../../weblog/counting.js';
 import { UnspooledLogCounter } from '../../weblog/unspooled-counter.js';
@@ -176,11 +177,9 @@ const NEWLINE = Buffer.from('\n');
 
 /** Yields the lines of a pipe until it is closed, or until INPUT_DRAIN_MS after the signal. */
 async function* readPipe(input: Readable, signal: AbortSignal): AsyncGenerator<LineBlock> {
-  const stop = (): void => {
+  const removeListener = onAbort(signal, () => {
     setTimeout(() => input.destroy(), INPUT_DRAIN_MS);
-  };
-  if (signal.aborted) stop();
-  signal.addEventListener('abort', stop, { once: true });
+  });
   const lines = new LineSplitter(0);
   try {
     for await (const bytes of input) yield* lines.add(bytes as Buffer);
@@ -188,7 +187,7 @@ async function* readPipe(input: Readable, signal: AbortSignal): AsyncGenerator<L
     // destroy() makes the iteration throw.
     if (!input.destroyed) throw error;
   }
-  signal.removeEventListener('abort', stop);
+  removeListener();
   for (const { bytes, ...place } of lines.flush()) yield { ...place, bytes: Buffer.concat([bytes, NEWLINE]) };
 }
 

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
+import { deferred } from '../../../src/concurrency/deferred.js';
 import type { IndexedFile } from '../../../src/model/project.js';
 import { compressPages } from '../../../src/site/compress-pages.js';
 import { SimpleIndexWriter } from '../../../src/site/simple/index-writer.js';
@@ -183,16 +184,15 @@ void t.test('a root that fails halfway leaves the old one in place, and no tempo
 
 void t.test('a root that took too long does not replace a later one', async (t) => {
   const { output, index, read } = setUpIndex();
-  let resume: () => void = () => undefined;
-  const suspended = new Promise<void>((resolve) => (resume = resolve));
+  const suspended = deferred();
   const slow = async function* () {
     yield await Promise.resolve([['a', 3]] as const);
-    await suspended;
+    await suspended.promise;
   };
   const early = index.writeRoot(slow(), 3);
   await index.writeRoot(rootPages([['a', 3]], [['b', 4]]), 4);
   const [json, html] = [read('simple/index.v1_json'), read('simple/index.html')];
-  resume();
+  suspended.resolve();
   await early;
   t.equal(read('simple/index.v1_json'), json);
   t.equal(read('simple/index.html'), html);
