@@ -5,7 +5,6 @@ import {
   existsSync,
   fstatSync,
   openSync,
-  readFileSync,
   readSync,
   readlinkSync,
   readdirSync,
@@ -139,13 +138,24 @@ export function writeIfChanged(path: string, content: string | Uint8Array): void
   if (!hasContent(path, bytes)) replaceFile(path, bytes);
 }
 
-/** Returns true if the file consists of `offset` bytes, whatever they are, and then exactly `bytes`. */
+/** What hasContent() compares at a time. */
+const comparedChunk = Buffer.allocUnsafeSlow(64 * 1024);
+
+/**
+ * Returns true if the file consists of `offset` bytes, whatever they are, and then exactly `bytes`. It reads no further
+ * than to the first difference, which in most pages is near the beginning.
+ */
 export function hasContent(path: string, bytes: Uint8Array, offset = 0): boolean {
-  const isEqual = withOpenFile(
-    path,
-    (file) =>
-      fstatSync(file).size === offset + bytes.length && readFileSync(file).subarray(offset).equals(bytes),
-  );
+  const isEqual = withOpenFile(path, (file) => {
+    if (fstatSync(file).size !== offset + bytes.length) return false;
+    for (let at = 0; at < bytes.length;) {
+      const limit = Math.min(comparedChunk.length, bytes.length - at);
+      const count = readSync(file, comparedChunk, 0, limit, offset + at);
+      if (count === 0 || comparedChunk.compare(bytes, at, at + count, 0, count) !== 0) return false;
+      at += count;
+    }
+    return true;
+  });
   return isEqual ?? false;
 }
 

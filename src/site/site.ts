@@ -36,6 +36,7 @@ import { logHtml, type Build } from './pages/log.js';
 import { compressPages } from './compress-pages.js';
 import { notFoundPage, packagesPage } from './pages/packages.js';
 import { projectHtml } from './pages/project.js';
+import { offeredFiles } from './pages/project-files.js';
 import { projectJsonHead, projectJson, projectSerialOf } from './pages/project-json.js';
 import { HEAD_BYTES } from './simple/serial.js';
 import { writeSearch } from './pages/search.js';
@@ -134,9 +135,10 @@ export class Site {
     const currentSerial = projectSerialOf(readHead(json, HEAD_BYTES)) ?? -1;
     if (currentSerial > serial) return;
     this.#page.clear();
-    projectHtml(project, this.#publicUrl, this.#page);
+    const offered = offeredFiles(project);
+    projectHtml(project, offered, this.#publicUrl, this.#page);
     this.#json.clear();
-    projectJson(project, serial, this.#publicUrl, this.#json);
+    projectJson(project, offered, serial, this.#publicUrl, this.#json);
     const rest = this.#json.bytes.subarray(projectJsonHead(serial).length);
     if (hasContent(json, rest, projectJsonHead(currentSerial).length)) {
       writeIfChanged(join(folder, 'index.html'), this.#page.bytes);

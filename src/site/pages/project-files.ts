@@ -1,6 +1,7 @@
 import type { Project, ProjectFile } from '../../model/project.js';
 import { reasonSentence } from './failures.js';
-import { formatBytes, formatQuantity, formatDay, formatDuration, escape, pathSegment } from './html.js';
+import { formatBytes, formatQuantity, formatDay, formatDuration, formatTimeOfDay, escape } from './html.js';
+import { urlSegment } from '../json.js';
 import { logPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
 
@@ -16,9 +17,10 @@ export type OfferedFiles = ReadonlyMap<string, readonly ProjectFile[]>;
 export const isImported = ({ build_id, slave }: Pick<ProjectFile, 'build_id' | 'slave'>): boolean =>
   build_id !== null && slave === null;
 
-export function filesByVersion(files: readonly ProjectFile[]): OfferedFiles {
+/** Returns the files that a project offers: none while it is quarantined. */
+export function offeredFiles({ status, files }: Project): OfferedFiles {
   const groups = new Map<string, ProjectFile[]>();
-  for (const file of files) {
+  for (const file of status === 'quarantined' ? [] : files) {
     const group = groups.get(file.version);
     if (group) group.push(file);
     else groups.set(file.version, [file]);
@@ -57,46 +59,40 @@ function addVersionFiles(
 }
 
 function fileRow(file: ProjectFile, folder: string): string {
-  const { filename, requires_python, yanked, remark, dependencies } = file;
-  const apt = dependencies['apt'] ?? [];
-  const facts = [
-    formatBytes(file.filesize),
-    formatDay(file.uploaded),
-    requires_python === null || requires_python === '' ? 'any Python' : `Python ${escape(requires_python)}`,
-    formatQuantity(file.downloads, 'download'),
-  ];
-  if (apt.length > 0) facts.push(`requires ${escape(apt.join(' '))}`);
+  const { filename, requires_python: python, yanked, remark } = file;
+  const name = escape(filename);
+  const apt = file.dependencies['apt'] ?? [];
   const badges = `${yanked === null ? '' : ' <b class="badge failed">yanked</b>'}${remark === null ? '' : ' <b class="badge building">remark</b>'}`;
   const remarkHtml = remark === null ? '' : `<p class="remark">${escape(reasonSentence(remark))}</p>`;
-  return `<li><div class="file"><a href="${folder}${pathSegment(filename)}">${escape(filename)}</a>${badges}</div>${remarkHtml}<div class="soft">${facts.join(' · ')}</div><code class="hash">sha256:${file.sha256}</code>${origin(file)}</li>\n`;
+  const pythonText = python === null || python === '' ? 'any Python' : `Python ${escape(python)}`;
+  const required = apt.length === 0 ? '' : ` · requires ${escape(apt.join(' '))}`;
+  return `<li><div class="file"><a href="${folder}${escape(urlSegment(filename))}">${name}</a>${badges}</div>${remarkHtml}<div class="soft">${formatBytes(file.filesize)} · ${formatDay(file.uploaded)} · ${pythonText} · ${formatQuantity(file.downloads, 'download')}${required}</div><code class="hash">sha256:${file.sha256}</code>${origin(file, name)}</li>\n`;
 }
 
 /** Returns when, where and for how long a wheel was built, and, collapsed, from what and with what. */
-function origin(file: ProjectFile): string {
-  const { build_id, built, duration_s, slave, provenance } = file;
+function origin(file: ProjectFile, name: string): string {
+  const { build_id, built, provenance } = file;
   if (build_id === null || built === null) return '';
-  const log = ` <a href="${PROJECT_ROOT}${logPath(build_id)}">Log<span class="unseen"> of ${escape(file.filename)}</span></a>`;
-  const summary = isImported(file)
+  const log = ` <a href="${PROJECT_ROOT}${logPath(build_id)}">Log<span class="unseen"> of ${name}</span></a>`;
+  const imported = isImported(file);
+  const summary = imported
     ? `Imported on ${formatDay(built)}`
-    : `Built on ${formatDay(built)} by ${escape(slave ?? '')} in ${formatDuration(duration_s ?? 0)}`;
-  if (provenance === null) return `<div class="soft">${summary}.${isImported(file) ? '' : log}</div>`;
-  const { sdist, python, pip, requirements, source_date_epoch } = provenance;
-  const rows: string[] = [];
-  const row = (term: string, value: string) => rows.push(`<dt>${term}</dt><dd>${value}</dd>`);
-  if (sdist) row('source', `${escape(sdist[0])}<code class="hash">sha256:${sdist[1]}</code>`);
-  row('Python', escape(python));
-  row('pip', escape(pip));
-  row(
-    'built with',
-    requirements.length === 0
-      ? 'no other packages'
-      : requirements.map(([name, version]) => `${escape(name)} ${escape(version)}`).join(', '),
-  );
-  if (source_date_epoch !== null) row('timestamps', `${formatTime(source_date_epoch)} (SOURCE_DATE_EPOCH)`);
-  return `<details class="origin"><summary>${summary}</summary><dl>${rows.join('')}</dl><p>${log}</p></details>`;
+    : `Built on ${formatDay(built)} by ${escape(file.slave ?? '')} in ${formatDuration(file.duration_s ?? 0)}`;
+  if (provenance === null) return `<div class="soft">${summary}.${imported ? '' : log}</div>`;
+  const { sdist, python, pip, requirements, source_date_epoch: epoch } = provenance;
+  const source =
+    sdist === null
+      ? ''
+      : `<dt>source</dt><dd>${escape(sdist[0])}<code class="hash">sha256:${sdist[1]}</code></dd>`;
+  let tools = '';
+  for (const [tool, version] of requirements) tools += `${tools === '' ? '' : ', '}${tool} ${version}`;
+  const timestamps =
+    epoch === null ? '' : `<dt>timestamps</dt><dd>${formatTime(epoch)} (SOURCE_DATE_EPOCH)</dd>`;
+  return `<details class="origin"><summary>${summary}</summary><dl>${source}<dt>Python</dt><dd>${escape(python)}</dd><dt>pip</dt><dd>${escape(pip)}</dd><dt>built with</dt><dd>${tools === '' ? 'no other packages' : escape(tools)}</dd>${timestamps}</dl><p>${log}</p></details>`;
 }
 
 const formatTime = (seconds: number): string =>
-  Math.abs(seconds) > 8.64e12
+  // From the year 10000 on, a date would have another form.
+  seconds >= 253_402_300_800
     ? String(seconds)
-    : new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ') + ' UTC';
+    : `${formatDay(seconds * 1000)} ${formatTimeOfDay(seconds * 1000)} UTC`;

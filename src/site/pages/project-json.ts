@@ -1,11 +1,11 @@
-import { DAY_MS } from '../../units.js';
-import type { Project, ProjectFile, ProjectVersion } from '../../model/project.js';
+import type { Project, ProjectFile, ProjectVersion, VersionOnTarget } from '../../model/project.js';
 import { isPrerelease } from '../../wheels/versions.js';
 import { failureSentence } from './failures.js';
-import { formatDay } from './html.js';
+import { formatDay, formatTimeOfDay } from './html.js';
+import { escapeJson, jsonText, urlSegment } from '../json.js';
 import { logPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
-import { filesByVersion, isImported, type OfferedFiles } from './project-files.js';
+import { isImported, type OfferedFiles } from './project-files.js';
 import { newestMetadata, type NewestMetadata } from './project-metadata.js';
 import { parseSerial } from '../simple/serial.js';
 
@@ -22,20 +22,20 @@ export const projectJsonHead = (serial: number): string => `${JSON_HEAD}${String
  * documents its keys, and they are stable: keys may be added, but none is removed or changes its meaning. Times are ISO
  * 8601 in UTC, sizes are in bytes. It begins with the serial under which it was written, so the first few bytes of two
  * states tell which is older. It is built by string concatenation, for speed: the largest projects have thousands of
- * files.
+ * files. Tags, hashes, states and numbers never need escaping.
  */
 export function projectJson(
   project: Project,
+  offered: OfferedFiles,
   serial: number,
   publicUrl: string | null,
   page: PageBuffer,
 ): void {
   const base = jsonText(publicUrl ?? '../../../').slice(0, -1);
   const folder = `${base}simple/${project.package}/`;
-  const offered: OfferedFiles = project.status === 'quarantined' ? new Map() : filesByVersion(project.files);
   const metadata = newestMetadata(project, offered);
   page.add(
-    `${projectJsonHead(serial)},"package":${jsonText(project.package)},"description":${jsonText(project.description)},"metadata":${metadataJson(metadata)},"status":"${project.status}","skipped":${jsonText(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[`,
+    `${projectJsonHead(serial)},"package":"${escapeJson(project.package)}","description":${jsonText(project.description)},"metadata":${metadataJson(metadata)},"status":"${project.status}","skipped":${jsonText(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[`,
   );
   let comma = '';
   for (const version of project.versions) {
@@ -69,14 +69,21 @@ const metadataJson = (metadata: NewestMetadata | undefined): string =>
 function versionJson(version: ProjectVersion, base: string): string {
   let targets = '';
   for (const target of version.targets) {
-    const { abi, platform, state, build_id, failure_class, reason, remark, held_until, filename } = target;
-    const failure =
-      failure_class === null
-        ? 'null'
-        : `{"class":${jsonText(failure_class)},"why":${jsonText(failureSentence(failure_class))},"reason":${jsonText(reason)}}`;
-    targets += `${targets === '' ? '' : ','}{"abi":${jsonText(abi)},"platform":${jsonText(platform)},"state":"${state}","failure":${failure},"remark":${jsonText(remark)},"retried_after":${jsonTime(held_until)},"log":${logUrl(build_id, base)},"filename":${jsonText(filename)}}`;
+    const { abi, platform, state, build_id, filename } = target;
+    targets += `${targets === '' ? '' : ','}{"abi":"${abi}","platform":"${platform}","state":"${state}",${outcomeJson(target)},"log":${logUrl(build_id, base)},"filename":${jsonText(filename)}}`;
   }
-  return `{"version":${jsonText(version.version)},"released":${jsonTime(version.released)},"prerelease":${String(isPrereleaseVersion(version.version))},"yanked":${yankedJson(version.yanked)},"skipped":${jsonText(version.skip)},"has_source":${String(version.has_sdist)},"requires_python":${jsonText(version.requires_python)},"targets":[${targets}],"files":[`;
+  return `{"version":"${escapeJson(version.version)}","released":${jsonTime(version.released)},"prerelease":${String(isPrereleaseVersion(version.version))},"yanked":${yankedJson(version.yanked)},"skipped":${jsonText(version.skip)},"has_source":${String(version.has_sdist)},"requires_python":${jsonText(version.requires_python)},"targets":[${targets}],"files":[`;
+}
+
+/** Returns the keys that say how the newest build ended. Most builds leave nothing to say. */
+function outcomeJson({ failure_class, reason, remark, held_until }: VersionOnTarget): string {
+  if (failure_class === null && remark === null && held_until === null)
+    return '"failure":null,"remark":null,"retried_after":null';
+  const failure =
+    failure_class === null
+      ? 'null'
+      : `{"class":${jsonText(failure_class)},"why":${jsonText(failureSentence(failure_class))},"reason":${jsonText(reason)}}`;
+  return `"failure":${failure},"remark":${jsonText(remark)},"retried_after":${jsonTime(held_until)}`;
 }
 
 /** Returns the keys that say where a wheel comes from: its build, and the source and the tools of that build. */
@@ -93,29 +100,21 @@ function originJson(file: ProjectFile, base: string): string {
 function provenanceJson(provenance: ProjectFile['provenance']): string {
   if (provenance === null) return 'null';
   const { sdist, python, pip, requirements, source_date_epoch } = provenance;
-  const source = sdist === null ? 'null' : `{"filename":${jsonText(sdist[0])},"sha256":"${sdist[1]}"}`;
-  const tools = requirements.map(
-    ([name, version]) => `{"name":${jsonText(name)},"version":${jsonText(version)}}`,
-  );
-  return `{"source":${source},"python":${jsonText(python)},"pip":${jsonText(pip)},"build_requirements":[${tools.join(',')}],"source_date_epoch":${String(source_date_epoch)}}`;
+  const source = sdist === null ? 'null' : `{"filename":"${escapeJson(sdist[0])}","sha256":"${sdist[1]}"}`;
+  let tools = '';
+  for (const [name, version] of requirements)
+    tools += `${tools === '' ? '' : ','}{"name":"${escapeJson(name)}","version":"${escapeJson(version)}"}`;
+  return `{"source":${source},"python":"${escapeJson(python)}","pip":"${escapeJson(pip)}","build_requirements":[${tools}],"source_date_epoch":${String(source_date_epoch)}}`;
 }
 
 function fileJson(file: ProjectFile, folder: string, base: string): string {
   const { filename, dependencies } = file;
   let serves = '';
   for (const [abi, platform] of file.serves)
-    serves += `${serves === '' ? '' : ','}{"abi":${jsonText(abi)},"platform":${jsonText(platform)}}`;
-  const url = `${folder}${URL_SAFE.test(filename) ? filename : encodeURIComponent(filename)}"`;
-  return `{"filename":${jsonText(filename)},"url":${url},"size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${jsonTime(file.uploaded)},"requires_python":${jsonText(file.requires_python)},"yanked":${yankedJson(file.yanked)},"serves":[${serves}],"needs":{"apt":${jsonList(dependencies['apt'])},"other":${jsonList(dependencies[''])}},"downloads":${String(file.downloads)},${originJson(file, base)}}`;
+    serves += `${serves === '' ? '' : ','}{"abi":"${abi}","platform":"${platform}"}`;
+  return `{"filename":"${escapeJson(filename)}","url":${folder}${urlSegment(filename)}","size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${jsonTime(file.uploaded)},"requires_python":${jsonText(file.requires_python)},"yanked":${yankedJson(file.yanked)},"serves":[${serves}],"needs":{"apt":${jsonList(dependencies['apt'])},"other":${jsonList(dependencies[''])}},"downloads":${String(file.downloads)},${originJson(file, base)}}`;
 }
 
-/** Characters that JSON may have to escape. Most texts have none. */
-const NEEDS_ESCAPE = /[^ !#-[\]-~]/;
-/** Text that needs no encoding in a URL. */
-const URL_SAFE = /^[\w.-]*$/;
-
-const jsonText = (value: string | null): string =>
-  value === null ? 'null' : NEEDS_ESCAPE.test(value) ? JSON.stringify(value) : `"${value}"`;
 const jsonList = (values: readonly string[] = []): string =>
   values.length === 0 ? '[]' : `[${values.map(jsonText).join(',')}]`;
 /** Returns what the simple index has for `yanked`: false, true, or the reason. */
@@ -126,11 +125,6 @@ const logUrl = (build: number | null, base: string): string =>
 /** Returns true for a pre-release. Only versions with a letter can be one, so others are not parsed. */
 const isPrereleaseVersion = (version: string): boolean => /[a-z]/i.test(version) && isPrerelease(version);
 
-const TWO_DIGITS = Array.from({ length: 60 }, (_, n) => String(n).padStart(2, '0'));
-
-/** Formats a time like toISOString(), but only to the second, and five times as fast. */
-function jsonTime(ms: number | null): string {
-  if (ms === null) return 'null';
-  const second = Math.floor((ms % DAY_MS) / 1000);
-  return `"${formatDay(ms)}T${TWO_DIGITS[Math.floor(second / 3600)] ?? ''}:${TWO_DIGITS[Math.floor(second / 60) % 60] ?? ''}:${TWO_DIGITS[second % 60] ?? ''}Z"`;
-}
+/** Formats a time like toISOString(), but only to the second. */
+const jsonTime = (ms: number | null): string =>
+  ms === null ? 'null' : `"${formatDay(ms)}T${formatTimeOfDay(ms)}Z"`;

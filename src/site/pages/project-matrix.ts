@@ -18,7 +18,9 @@ export function addMatrix(project: Project, page: PageBuffer): void {
   const columns: Column[] = [];
   const columnIndexes = new Map<string, number>();
   for (const { targets } of project.versions)
-    for (const { abi, platform } of targets) {
+    for (const [i, { abi, platform }] of targets.entries()) {
+      // Most versions have the same targets as the one before.
+      if (columns[i]?.abi === abi && columns[i].platform === platform) continue;
       const key = `${abi} ${platform}`;
       if (columnIndexes.has(key)) continue;
       columnIndexes.set(key, columns.length);
@@ -98,7 +100,7 @@ function cell(
   { state, build_id, abi, platform, filename }: VersionOnTarget,
   imported: ReadonlySet<string>,
 ): string {
-  if (state === 'built' && filename !== null && imported.has(filename))
+  if (state === 'built' && filename !== null && imported.size > 0 && imported.has(filename))
     return `<td class="built">imported</td>`;
   const label = state === 'none' ? notBuiltLabel(project, version, abi, platform) : STATE_LABELS[state];
   if (build_id === null) return `<td class="${state}">${label}</td>`;

@@ -5,7 +5,7 @@ import { formatBytes, formatCount, formatDay, html, raw, type Html } from './htm
 import { pipInstallCommand, simpleUrl } from './install.js';
 import { farmPath, logPath, projectPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
-import { PROJECT_ROOT as ROOT, addFiles, filesByVersion, type OfferedFiles } from './project-files.js';
+import { PROJECT_ROOT as ROOT, addFiles, type OfferedFiles } from './project-files.js';
 import { addMatrix } from './project-matrix.js';
 import {
   newestMetadata,
@@ -22,9 +22,13 @@ const PLACEHOLDER = '<!-- here -->';
  * string concatenation, with each value escaped where it is inserted, and go straight into the buffer (measured in
  * test/bench).
  */
-export function projectHtml(project: Project, publicUrl: string | null, output: PageBuffer): void {
+export function projectHtml(
+  project: Project,
+  offered: OfferedFiles,
+  publicUrl: string | null,
+  output: PageBuffer,
+): void {
   const { package: name } = project;
-  const offered: OfferedFiles = project.status === 'quarantined' ? new Map() : filesByVersion(project.files);
   const newest = project.versions.find(({ version, yanked }) => yanked === null && offered.has(version));
   const metadata = newestMetadata(project, offered);
   const description = metadata?.summary ?? project.description;

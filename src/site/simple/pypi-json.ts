@@ -1,6 +1,7 @@
 import type { IndexedFile } from '../../model/project.js';
 import { newestRelease, type ReleaseWithFiles } from '../../wheels/newest-release.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
+import { escapeJson, jsonText, urlSegment } from '../json.js';
 import { parseSerial } from './serial.js';
 import type { SimpleProject } from './render.js';
 import { uploadTime } from './upload-time.js';
@@ -39,7 +40,7 @@ export function pypiJson(
   page.add(',"releases":{');
   let comma = '';
   for (const [version, released] of releases) {
-    page.add(`${comma}${jsonText(version)}:`);
+    page.add(`${comma}"${escapeJson(version)}":`);
     addFiles(released, folder, page);
     comma = ',';
   }
@@ -89,18 +90,16 @@ function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffe
   for (const file of files) {
     const { filename, sha256, filesize, requires_python: python, yanked } = file;
     const uploaded = uploadTime(file.uploaded);
-    const name = URL_SAFE.test(filename) ? filename : encodeURIComponent(filename);
     page.add(
-      `${comma}{"comment_text":"","digests":{"sha256":"${sha256}"},"downloads":-1,"filename":${jsonText(filename)},"has_sig":false,"packagetype":"bdist_wheel","python_version":${jsonText(filename.split('-').at(-3) ?? '')},"requires_python":${jsonTextOrNull(python)},"size":${String(filesize)},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${name}","yanked":${String(yanked !== null)},"yanked_reason":${jsonTextOrNull(yanked === '' ? null : yanked)}}`,
+      `${comma}{"comment_text":"","digests":{"sha256":"${sha256}"},"downloads":-1,"filename":"${escapeJson(filename)}","has_sig":false,"packagetype":"bdist_wheel","python_version":"${escapeJson(pythonTag(filename))}","requires_python":${jsonText(python)},"size":${String(filesize)},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${urlSegment(filename)}","yanked":${String(yanked !== null)},"yanked_reason":${jsonText(yanked === '' ? null : yanked)}}`,
     );
     comma = ',';
   }
   page.add(']');
 }
 
-/** Text that needs no encoding in a URL. */
-const URL_SAFE = /^[\w.-]*$/;
-/** Text that needs no escaping in JSON. */
-const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
-const jsonText = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
-const jsonTextOrNull = (text: string | null): string => (text === null ? 'null' : jsonText(text));
+/** Returns the Python tag of a wheel's filename: the third part from the end. */
+function pythonTag(filename: string): string {
+  const end = filename.lastIndexOf('-', filename.lastIndexOf('-') - 1);
+  return end < 0 ? '' : filename.slice(filename.lastIndexOf('-', end - 1) + 1, end);
+}

@@ -2,6 +2,7 @@ import type { CoreMetadata } from '../../model/fields.js';
 import type { IndexedFile, Project } from '../../model/project.js';
 import { escape } from '../pages/html.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
+import { escapeJson, jsonText, urlSegment } from '../json.js';
 import { parseSerial } from './serial.js';
 import { uploadTime } from './upload-time.js';
 
@@ -27,14 +28,6 @@ export const simpleSerialOf = (head: string | undefined): number | undefined => 
 
 /** Returns how a JSON page begins under this serial. The rest does not depend on the serial. */
 export const simpleJsonHead = (serial: number): string => `${JSON_HEAD}${String(serial)}`;
-
-const URL_SAFE = /^[\w.!~-]+$/;
-/** Returns the relative URL of a file in the folder of its page. */
-const href = (filename: string): string =>
-  URL_SAFE.test(filename) ? filename : encodeURIComponent(filename);
-
-const PLAIN_TEXT = /^[\w.+!<>=~,*; ()/:-]*$/;
-const jsonText = (text: string): string => (PLAIN_TEXT.test(text) ? `"${text}"` : JSON.stringify(text));
 
 const htmlHead = (title: string, more = ''): string =>
   `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="pypi:repository-version" content="${API_VERSION}">\n${more}<title>${escape(title)}</title>\n</head>\n<body>\n`;
@@ -80,7 +73,7 @@ export function simpleHtml({ name, status, files }: SimpleProject, page: PageBuf
       yanked === null ? '' : ` data-yanked="${escape(yanked)}"`,
     ].join('');
     page.add(
-      `<a href="${href(filename)}#sha256=${sha256}"${attributes} data-core-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
+      `<a href="${urlSegment(filename)}#sha256=${sha256}"${attributes} data-core-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
     );
   }
   page.add(HTML_FOOT);
@@ -89,7 +82,7 @@ export function simpleHtml({ name, status, files }: SimpleProject, page: PageBuf
 /** Writes everything after the serial. JSON never contains `dist-info-metadata`: pip 22.3 and later fail on it. */
 export function simpleJson({ name, status, versions, files }: SimpleProject, page: PageBuffer): void {
   page.add(
-    `},"name":${jsonText(name)},"project-status":{"status":"${status}"},"versions":[${versions.map(jsonText).join(',')}],"files":[`,
+    `},"name":"${escapeJson(name)}","project-status":{"status":"${status}"},"versions":[${versions.map(jsonText).join(',')}],"files":[`,
   );
   let comma = '';
   for (const file of files) {
@@ -97,7 +90,7 @@ export function simpleJson({ name, status, versions, files }: SimpleProject, pag
     const requires = python === null ? '' : `,"requires-python":${jsonText(python)}`;
     const yankedValue = yanked === null ? 'false' : yanked === '' ? 'true' : jsonText(yanked);
     page.add(
-      `${comma}{"filename":${jsonText(filename)},"url":"${href(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(file.uploaded)}"${requires},"yanked":${yankedValue},"core-metadata":{"sha256":"${metadata}"},"provenance":null}`,
+      `${comma}{"filename":"${escapeJson(filename)}","url":"${urlSegment(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(file.uploaded)}"${requires},"yanked":${yankedValue},"core-metadata":{"sha256":"${metadata}"},"provenance":null}`,
     );
     comma = ',';
   }
