@@ -2,6 +2,7 @@ import type { ActorSpec } from '../src/actor/run.js';
 import type { Settings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
 import type { WatchSettings } from '../src/pypi/watch-list.js';
+import type { SupervisorHooks } from './control-desk.js';
 
 /** Limits of one build: bytes of its log, bytes of one wheel. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
@@ -185,6 +186,21 @@ export const CAST: readonly ActorSpec<Settings>[] = [
     },
   },
 ];
+
+/**
+ * Returns the spec of the ControlDesk, which is not of the cast: every entry of the cast is a child of the supervisor,
+ * and the desk runs in the supervisor's own process (actors/control-desk.ts says why).
+ */
+export const controlDesk = (hooks: SupervisorHooks): ActorSpec<unknown> => ({
+  task: 'master',
+  kind: 'pool',
+  pausing: 'ignores',
+  count: 1,
+  load: async () => {
+    const { ControlDesk } = await import('./control-desk.js');
+    return (context) => new ControlDesk(context, hooks, CAST);
+  },
+});
 
 /** Returns which packages of the index to follow. */
 export function watchSettings(settings: Settings): WatchSettings {

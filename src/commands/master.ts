@@ -1,10 +1,9 @@
 import { join } from 'node:path';
 import { Flags } from '@oclif/core';
-import { CAST, actorSpecOf, watchSettings } from '../../actors/cast.js';
+import { CAST, actorSpecOf, controlDesk, watchSettings } from '../../actors/cast.js';
 import type { Bus } from '../bus/bus.js';
 import { joinFarm, type FarmIdentity } from '../actor/identity.js';
 import { releaseInstallation, installationRegistry } from '../database/installation.js';
-import { ControlDesk } from '../actor/control-desk.js';
 import { runActor } from '../actor/run.js';
 import { SingleProcessRunner } from '../actor/one-process.js';
 import { Supervisor, type ChildSpec } from '../actor/supervisor.js';
@@ -92,25 +91,13 @@ ${EXIT_CODES}`;
           },
         });
     const desk = runActor(
-      {
-        task: 'master',
-        kind: 'pool',
-        pausing: 'ignores',
-        count: 1,
-        load: () =>
-          Promise.resolve(
-            (context) =>
-              new ControlDesk(
-                context,
-                () => {
-                  quitController.abort();
-                },
-                CAST,
-                identity,
-                () => starting,
-              ),
-          ),
-      },
+      controlDesk({
+        quit: () => {
+          quitController.abort();
+        },
+        isStarting: () => starting,
+        identity,
+      }),
       settings,
       {
         bus: { ...masterConnection(settings), name: 'master' },

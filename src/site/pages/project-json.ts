@@ -22,7 +22,7 @@ export const projectJsonHead = (serial: number): string => `${JSON_HEAD}${String
  * documents its keys, and they are stable: keys may be added, but none is removed or changes its meaning. Times are ISO
  * 8601 in UTC, sizes are in bytes. It begins with the serial under which it was written, so the first few bytes of two
  * states tell which is older. It is built by string concatenation, for speed: the largest projects have thousands of
- * files. Tags, hashes, states and numbers never need escaping.
+ * files.
  */
 export function projectJson(
   project: Project,
@@ -70,7 +70,7 @@ function versionJson(version: ProjectVersion, base: string): string {
   let targets = '';
   for (const target of version.targets) {
     const { abi, platform, state, build_id, filename } = target;
-    targets += `${targets === '' ? '' : ','}{"abi":"${abi}","platform":"${platform}","state":"${state}",${outcomeJson(target)},"log":${logUrl(build_id, base)},"filename":${jsonText(filename)}}`;
+    targets += `${targets === '' ? '' : ','}{"abi":"${escapeJson(abi)}","platform":"${escapeJson(platform)}","state":"${state}",${outcomeJson(target)},"log":${logUrl(build_id, base)},"filename":${jsonText(filename)}}`;
   }
   return `{"version":"${escapeJson(version.version)}","released":${jsonTime(version.released)},"prerelease":${String(isPrereleaseVersion(version.version))},"yanked":${yankedJson(version.yanked)},"skipped":${jsonText(version.skip)},"has_source":${String(version.has_sdist)},"requires_python":${jsonText(version.requires_python)},"targets":[${targets}],"files":[`;
 }
@@ -111,7 +111,7 @@ function fileJson(file: ProjectFile, folder: string, base: string): string {
   const { filename, dependencies } = file;
   let serves = '';
   for (const [abi, platform] of file.serves)
-    serves += `${serves === '' ? '' : ','}{"abi":"${abi}","platform":"${platform}"}`;
+    serves += `${serves === '' ? '' : ','}{"abi":"${escapeJson(abi)}","platform":"${escapeJson(platform)}"}`;
   return `{"filename":"${escapeJson(filename)}","url":${folder}${urlSegment(filename)}","size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${jsonTime(file.uploaded)},"requires_python":${jsonText(file.requires_python)},"yanked":${yankedJson(file.yanked)},"serves":[${serves}],"needs":{"apt":${jsonList(dependencies['apt'])},"other":${jsonList(dependencies[''])}},"downloads":${String(file.downloads)},${originJson(file, base)}}`;
 }
 

@@ -1,23 +1,35 @@
-import { control, orders, status } from '../protocols/control.js';
-import { oracle } from '../protocols/oracle.js';
-import { slaveControl } from '../protocols/control.js';
-import { Actor, type ActorContext } from './actor.js';
-import { farmIdentity } from '../protocols/farm.js';
-import { ProtocolClient } from './client.js';
-import type { FarmIdentity } from './identity.js';
-import { answerWho } from './membership.js';
-import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from './task-watch.js';
+import { control, orders, slaveControl, status } from '../src/protocols/control.js';
+import { oracle } from '../src/protocols/oracle.js';
+import { Actor, type ActorContext } from '../src/actor/actor.js';
+import { farmIdentity } from '../src/protocols/farm.js';
+import { ProtocolClient } from '../src/actor/client.js';
+import type { FarmIdentity } from '../src/actor/identity.js';
+import { answerWho } from '../src/actor/membership.js';
+import { ANNOUNCE_INTERVAL_S, TaskWatch, type WatchedTask } from '../src/actor/task-watch.js';
 
 const BIG_BROTHER = 'big-brother';
 
 /** During this time after the start of a master, milliseconds, a task that is not running yet is not a condition. */
 const START_GRACE_MS = 5 * 60_000;
 
+/** What the desk needs of the process that it runs in. */
+export interface SupervisorHooks {
+  /** Ends this master; every master of the farm gets the order. */
+  readonly quit: () => void;
+  /** While it returns true, no conditions are raised: the supervisor reports which tasks are not ready. */
+  readonly isStarting: () => boolean;
+  readonly identity: FarmIdentity;
+}
+
 /**
  * Executes an administrator's orders. Every master has one, and each order goes to one of them. It writes PAUSE to
  * the database before passing it on, so that actors that start later find it. It also raises a condition while no
  * process is at work as Big Brother, who does that for all other tasks; while he is missing, it does so for all of
  * them.
+ *
+ * It is the only actor that runs in the supervisor's own process, because it has to outlive its children: it ends that
+ * process, it knows whether the children are still starting, it raises conditions about those that are missing, and it
+ * tells newcomers which farm this is while none of the children runs.
  */
 export class ControlDesk extends Actor {
   readonly #quit: () => void;
@@ -26,19 +38,13 @@ export class ControlDesk extends Actor {
   readonly #slaves: ProtocolClient<typeof slaveControl.verbs>;
 
   readonly #taskWatch: TaskWatch;
-  readonly #identity: FarmIdentity | undefined;
+  readonly #identity: FarmIdentity;
   readonly #isStarting: () => boolean;
 
-  /**
-   * `quit` ends this master; every master of the farm gets the order. `tasks` and `identity` are the farm's. While
-   * `isStarting` returns true, no conditions are raised, because the supervisor reports which tasks are not ready.
-   */
   constructor(
     context: ActorContext,
-    quit: () => void,
+    { quit, isStarting, identity }: SupervisorHooks,
     tasks: readonly WatchedTask[],
-    identity?: FarmIdentity,
-    isStarting: () => boolean = () => false,
   ) {
     super(context);
     this.#quit = quit;
@@ -104,7 +110,6 @@ export class ControlDesk extends Actor {
   /** Answers, even while there is no Oracle, which farm has this prefix, and of which version it is. */
   #serveIdentity(): void {
     const identity = this.#identity;
-    if (!identity) return;
     this.serve(
       farmIdentity,
       {
