@@ -189,6 +189,7 @@ void t.test('ranges and HEAD are supported', async (t) => {
     headers: { 'content-range': 'bytes 2-4/10', 'content-length': '3' },
   });
   t.match(await get(WHEEL, { range: 'bytes=-3' }), { status: 206, text: '789' });
+  t.match(await get(WHEEL, { range: 'bytes=-99' }), { status: 206, text: '0123456789' });
   t.match(await get(WHEEL, { range: 'bytes=8-20' }), { status: 206, text: '89' });
   t.equal((await get(WHEEL, { range: 'bytes=20-' })).status, 416);
   t.match(await get(WHEEL, { range: 'bytes=2-4', 'if-range': '"another"' }), {
