@@ -1,6 +1,5 @@
 import type { ProtocolClient } from '../../src/actor/client.js';
 import type { Clock } from '../../src/concurrency/clock.js';
-import { errorMessage } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import type { oracle } from '../../src/protocols/oracle.js';
 import type { Answer } from '../../src/protocols/protocol.js';
@@ -55,9 +54,8 @@ export class Admission {
     await this.#options.buckets.ensure(key.user);
     const slave = await this.#register(hello, key);
     this.#warnOfClock(slave);
-    log.info(
-      `slave connected slave=${String(slave.slaveId)} label=${hello.label} abi=${hello.abi_tag} platform=${hello.platform_tag}`,
-    );
+    const { label, abi_tag: abi, platform_tag: platform } = hello;
+    log.info('slave connected', { slave: slave.slaveId, label, abi, platform });
     if (!slave.targetRegistered) targets.warn(hello);
     services.onChange(slave);
     return { verb: 'HELLO', slave_id: slave.slaveId, index_url: indexUrl, extra_index_url: extraIndexUrl };
@@ -68,11 +66,11 @@ export class Admission {
     const { log } = this.#options;
     const protocol = Number(hello.version.split('/')[1]);
     if (protocol !== PROTOCOL_VERSION) {
-      log.warning(`slave refused user=${user} label=${hello.label}: it runs ${hello.version}`);
+      log.warning('slave refused', { user, label: hello.label, reason: `it runs ${hello.version}` });
       return `this master is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}; install the same version here`;
     }
     const refusal = targetRefusal(hello);
-    if (refusal !== undefined) log.warning(`slave refused user=${user} label=${hello.label}: ${refusal}`);
+    if (refusal !== undefined) log.warning('slave refused', { user, label: hello.label, reason: refusal });
     return refusal;
   }
 
@@ -83,7 +81,8 @@ export class Admission {
       slaves.admit(key, clock.monotonicMs());
       this.#usersOverSessionLimit.delete(key.user);
     } catch (error) {
-      if (!this.#usersOverSessionLimit.has(key.user)) log.warning(errorMessage(error));
+      if (!this.#usersOverSessionLimit.has(key.user))
+        log.warning('session refused', { user: key.user }, error);
       this.#usersOverSessionLimit.add(key.user);
       throw error;
     }
@@ -123,9 +122,9 @@ export class Admission {
 
   #warnOfClock({ slaveId, hello }: SlaveSession): void {
     const { log, clock } = this.#options;
-    if (Math.abs(hello.clock - clock.now()) <= MAX_CLOCK_SKEW_MS) return;
-    log.warning(
-      `slave clock is off by more than ${String(MAX_CLOCK_SKEW_MS / 60_000)} min slave=${String(slaveId)} label=${hello.label}`,
-    );
+    const skewMs = hello.clock - clock.now();
+    if (Math.abs(skewMs) <= MAX_CLOCK_SKEW_MS) return;
+    const fields = { slave: slaveId, label: hello.label, off_s: Math.round(skewMs / 1000) };
+    log.warning("the slave's clock is wrong", fields);
   }
 }

@@ -180,13 +180,13 @@ export class SlaveHealthMonitor {
       for (const [slaveId, count, , confirmed, refuted] of slaves) {
         const slave = slavesById.get(slaveId);
         if (count > 0)
-          this.#options.log.info(
-            `unconfirmed failures requeued slave=${String(slaveId)} builds=${String(count)} confirmed=${String(confirmed)} refuted=${String(refuted)}`,
-          );
+          this.#options.log.info('unconfirmed failures requeued', {
+            ...{ slave: slaveId, builds: count, confirmed, refuted },
+          });
         if (!slave?.setAside || !isAcquitted({ confirmed, refuted })) continue;
-        this.#options.log.warning(
-          `slave acquitted slave=${String(slaveId)} label=${slave.hello.label} confirmed=${String(confirmed)} refuted=${String(refuted)}: other slaves fail the same builds`,
-        );
+        this.#options.log.warning('slave acquitted: other slaves fail the same builds', {
+          ...{ slave: slaveId, label: slave.hello.label, confirmed, refuted },
+        });
         await this.endSetAside(slave);
       }
       if (slaves.every(([, , more]) => !more)) return;
@@ -216,9 +216,9 @@ export class SlaveHealthMonitor {
     }
     setAside.nextProbe = clock.now();
     const successes = comparison.successesInRow(slave.slaveId, setAside.since);
-    log.info(
-      `probe succeeded slave=${String(slave.slaveId)} in_a_row=${String(successes)} required=${String(REQUIRED_PROBES)}`,
-    );
+    log.info('probe succeeded', {
+      ...{ slave: slave.slaveId, in_a_row: successes, required: REQUIRED_PROBES },
+    });
     if (successes >= REQUIRED_PROBES) await this.endSetAside(slave);
   }
 

@@ -53,16 +53,16 @@ export class Leftovers {
     if (files.every(({ published }) => published === undefined)) return;
     const { exists } = await database.request('VEREXISTS', { package: name, version });
     if (!exists) {
-      log.warning(
-        `files of a lost build are kept package=${name} version=${version}: the database does not know the version`,
-      );
+      log.warning('files of a lost build are kept: the database does not know the version', {
+        ...{ package: name, version },
+      });
       return;
     }
     for (const { published, stamp } of files) {
       if (published === undefined || stamp === undefined || this.#leftovers.length >= MAX_LEFTOVERS) continue;
-      log.warning(
-        `file of a lost build is removed unless it is listed within ${String(CLAIM_EXPIRY_S)} s file=${name}/${published}`,
-      );
+      log.warning('file of a lost build is removed unless it is listed in time', {
+        ...{ package: name, file: published, limit_s: CLAIM_EXPIRY_S },
+      });
       this.#leftovers.push({ package: name, filename: published, stamp, since: clock.monotonicMs() });
     }
   }

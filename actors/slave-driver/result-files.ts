@@ -1,5 +1,5 @@
 import type { ProtocolClient } from '../../src/actor/client.js';
-import { isDiskError, errorMessage } from '../../src/errors.js';
+import { isDiskError } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { fileToMessage } from '../../src/model/file-state.js';
 import type { LeaseState } from '../../src/model/lease-state.js';
@@ -116,9 +116,9 @@ export class ResultFiles {
         transfer.coreMetadata = verdict.core_metadata;
         return TAKEN;
       case 'AGAIN':
-        this.#options.log.warning(
-          `file arrived damaged slave=${String(slave.slaveId)} file=${filename}: ${verdict.reason}`,
-        );
+        this.#options.log.warning('file arrived damaged', {
+          ...{ slave: slave.slaveId, file: filename, reason: verdict.reason },
+        });
         transfer.damaged += 1;
         return transfer.damaged < MAX_DAMAGED_TRANSFERS
           ? { is: 'damaged' }
@@ -175,7 +175,8 @@ export class ResultFiles {
     awaitsListing: boolean,
   ): Promise<FileVerdict> {
     const { filename } = transfer.file;
-    const path = `${build.lease.package}/${filename}`;
+    const { package: name } = build.lease;
+    const fields = { slave: slave.slaveId, package: name, file: filename };
     // Checked before the query: a slave that has dropped the file since then has had it listed.
     const publishedByOther = this.#otherSlaveHas(slave, ({ published }) => published === filename);
     const { origin } = await this.#options.database.request('FILEORIGIN', { filename });
@@ -185,7 +186,7 @@ export class ResultFiles {
         await this.#forget(transfer);
         return TAKEN;
       }
-      this.#options.log.info(`wheel was rebuilt and gets a build tag file=${path}`);
+      this.#options.log.info('wheel was rebuilt and gets a build tag', fields);
       return { is: 'rebuilt' };
     }
     // It will be listed at any moment, unless the other slave has lost its lease.
@@ -196,12 +197,12 @@ export class ResultFiles {
       standing &&
       (this.#options.leftovers.includes(filename, standing.stamp) || standing.age_s >= CLAIM_EXPIRY_S);
     if (mayGo) {
-      this.#options.log.warning(`unlisted file is removed to make room for a new one file=${path}`);
+      this.#options.log.warning('unlisted file is removed to make room for a new one', fields);
       const { stamp } = standing;
-      await this.#options.files.request('REMOVE', { package: build.lease.package, filename, stamp });
+      await this.#options.files.request('REMOVE', { package: name, filename, stamp });
       return await this.verify(slave, build, transfer, awaitsListing);
     }
-    const reason = `${path} was published by another build, and is not listed yet`;
+    const reason = `${name}/${filename} was published by another build, and is not listed yet`;
     return { is: 'wait', reason, seconds: RETRY_AFTER_S };
   }
 
@@ -210,7 +211,7 @@ export class ResultFiles {
    */
   async #forget({ transferId, file }: FileTransfer): Promise<void> {
     await this.#options.files.request('FORGET', { transfer_id: transferId }).catch((error: unknown) => {
-      this.#options.log.info(`transfer is forgotten later file=${file.filename}: ${errorMessage(error)}`);
+      this.#options.log.info('transfer is forgotten later', { file: file.filename }, error);
     });
   }
 

@@ -80,9 +80,9 @@ export class ResultRecorder {
       }),
       served,
     });
-    log.debug(
-      `result logged slave=${String(slave.slaveId)} package=${name} version=${version} outcome=${outcome}`,
-    );
+    log.debug('result logged', {
+      ...{ slave: slave.slaveId, package: name, version, lease: lease.lease, outcome },
+    });
     if (outcome === 'lost') await this.#options.leftovers.record(name, version, files);
     if (outcome !== 'logged' || buildId === null) return false;
     await this.#status.publish('BUILD', {

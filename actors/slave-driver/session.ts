@@ -1,7 +1,7 @@
 import { wallTime, type Clock } from '../../src/concurrency/clock.js';
 import { PiwError } from '../../src/errors.js';
 import { failureClass, failurePolicy } from '../../src/failures/classes.js';
-import type { Log } from '../../src/log.js';
+import type { Log, LogFields } from '../../src/log.js';
 import type { MachineStats } from '../../src/model/fields.js';
 import type { GrantReply } from '../../src/protocols/builds.js';
 import type { Answer, Body } from '../../src/protocols/protocol.js';
@@ -59,10 +59,12 @@ export interface SessionServices {
  */
 export class SlaveSession extends SlaveState {
   readonly #services: SessionServices;
+  readonly #log: Log;
 
   constructor(services: SessionServices, ...state: ConstructorParameters<typeof SlaveState>) {
     super(...state);
     this.#services = services;
+    this.#log = services.log.with({ slave: this.slaveId, label: this.hello.label });
   }
 
   /** Answers IDLE: the slave gets a build if it may have one and there is one. */
@@ -88,27 +90,25 @@ export class SlaveSession extends SlaveState {
 
   /** Answers REST: the slave can't work now, and says why. */
   async rest(reason: string, stats: MachineStats): SessionAnswer<'REST'> {
-    const { log, leases } = this.#services;
+    const { leases } = this.#services;
     this.stats = stats;
     if (this.kill !== null) return await this.dismiss();
-    if (this.activity !== 'resting')
-      log.warning(`slave takes no work slave=${String(this.slaveId)} label=${this.hello.label}: ${reason}`);
+    if (this.activity !== 'resting') this.#log.warning('slave takes no work', { reason });
     await leases.release(this);
     return this.#sleep(reason, 'resting');
   }
 
   /** Answers BUSY: the lease is renewed. DONE if the slave has lost it, or its build is no longer wanted. */
   async busy(lease: number, stats: MachineStats): SessionAnswer<'BUSY'> {
-    const { clock, log, leases, limits } = this.#services;
+    const { clock, leases, limits } = this.#services;
     this.stats = stats;
     if (!(await leases.holds(this, lease))) return DONE;
     this.pendingOrder = undefined;
     if (this.skip) return await this.#skipBuild();
     const limitS = Math.min(limits[0], this.hello.build_timeout_s) + BUILD_GRACE_S;
     if (this.activity === 'building' && clock.monotonicMs() - this.since > limitS * 1000) {
-      log.warning(
-        `build requeued slave=${String(this.slaveId)} lease=${String(lease)}: it exceeds its time limit of ${String(limitS)} s`,
-      );
+      const fields = { ...this.#buildFields, limit_s: limitS };
+      this.#log.warning('build requeued: it exceeds its time limit', fields);
       return await this.#requeueBuild(REQUEUE_COOLDOWN_S);
     }
     return (await leases.renew(this)) ? { verb: 'CONT' } : this.#becomeIdle();
@@ -116,13 +116,11 @@ export class SlaveSession extends SlaveState {
 
   /** Answers BUILT: a failure is logged; the files of a success are requested one by one. */
   async built(built: BuiltMessage): SessionAnswer<'BUILT'> {
-    const { log, leases, files, health, refuseIncomplete } = this.#services;
+    const { leases, files, health, refuseIncomplete } = this.#services;
     const holdsLease = await leases.holds(this, built.lease);
     const { lease } = this;
     if (!holdsLease || !lease) {
-      log.info(
-        `result dropped slave=${String(this.slaveId)} lease=${String(built.lease)}: the slave no longer holds the lease`,
-      );
+      this.#log.info('result dropped: the slave no longer holds the lease', { lease: built.lease });
       return DONE;
     }
     this.pendingOrder = undefined;
@@ -183,11 +181,11 @@ export class SlaveSession extends SlaveState {
 
   /** Ends the session: the slave has said BYE. */
   async leave(): Promise<void> {
-    const { log, leases, health } = this.#services;
+    const { leases, health } = this.#services;
     await leases.release(this);
     this.#enter('gone');
     health.onLeave(this);
-    log.info(`slave disconnected slave=${String(this.slaveId)} label=${this.hello.label}`);
+    this.#log.info('slave disconnected');
   }
 
   /** Answers any request with BYE, because an administrator wants the slave to exit. */
@@ -199,7 +197,7 @@ export class SlaveSession extends SlaveState {
 
   /** Answers BUILD, and keeps the order until the slave has acknowledged it. */
   #order([lease, , name, version, sdist_url, sdist_sha256]: NonNullable<GrantReply>): BuildOrder {
-    const { clock, log, limits } = this.#services;
+    const { clock, limits } = this.#services;
     const { abi_tag: abi, platform_tag: platform } = this.hello;
     this.hold({ lease, package: name, version, abi, platform }, clock.monotonicMs());
     this.pendingOrder = {
@@ -213,9 +211,7 @@ export class SlaveSession extends SlaveState {
       limits: [...limits],
     };
     this.#services.onChange(this);
-    log.debug(
-      `build granted slave=${String(this.slaveId)} package=${name} version=${version} lease=${String(lease)}`,
-    );
+    this.#log.debug('build granted', this.#buildFields);
     return this.pendingOrder;
   }
 
@@ -235,7 +231,7 @@ export class SlaveSession extends SlaveState {
   /** Answers WAIT: the farm can't take files now. Neither the slave nor its build is at fault. */
   #wait({ reason, seconds }: WaitVerdict): WaitAnswer {
     if (this.activity !== 'sending' || this.note !== reason)
-      this.#services.log.info(`slave waits to send its files slave=${String(this.slaveId)}: ${reason}`);
+      this.#log.info('slave waits to send its files', { ...this.#buildFields, reason });
     this.#enter('sending', reason);
     return { verb: 'WAIT', seconds, reason };
   }
@@ -253,7 +249,7 @@ export class SlaveSession extends SlaveState {
    * for environmental reasons. If so, the build is requeued and the slave rests.
    */
   async #restIfFaulty({ failure_class, output }: BuiltMessage): Promise<boolean> {
-    const { clock, log, leases } = this.#services;
+    const { clock, leases } = this.#services;
     if (!failurePolicy(failureClass(failure_class)).environmental) {
       this.clearEnvironmentFailures();
       return false;
@@ -261,27 +257,21 @@ export class SlaveSession extends SlaveState {
     const restMs = this.recordEnvironmentFailure(clock.monotonicMs());
     if (restMs === 0) return false;
     const lastLine = output.trimEnd().split('\n').at(-1) ?? '';
-    log.warning(
-      `faulty slave rests for ${String(restMs / 60_000)} min slave=${String(this.slaveId)} label=${this.hello.label}: ${lastLine.slice(0, 300)}`,
-    );
+    this.#log.warning('faulty slave rests', { rest_s: restMs / 1000, last_line: lastLine.slice(0, 300) });
     await leases.release(this, REQUEUE_COOLDOWN_S);
     return true;
   }
 
   /** Has the slave drop its current build, because an administrator skipped it. */
   async #skipBuild(): Promise<DoneAnswer> {
-    const { package: name = '', version = '' } = this.lease ?? {};
-    this.#services.log.info(
-      `build skipped by an administrator slave=${String(this.slaveId)} package=${name} version=${version}`,
-    );
+    this.#log.info('build skipped by an administrator', this.#buildFields);
     return await this.#requeueBuild(SKIP_COOLDOWN_S);
   }
 
   /** Requeues the build of a slave whose file keeps arriving damaged. Nothing is recorded as a failure. */
   async #abandonBuild(reason: string): Promise<DoneAnswer> {
-    const { clock, log } = this.#services;
-    log.warning(`file refused and build requeued slave=${String(this.slaveId)}: ${reason}`);
-    this.recordEnvironmentFailure(clock.monotonicMs());
+    this.#log.warning('file refused and build requeued', { ...this.#buildFields, reason });
+    this.recordEnvironmentFailure(this.#services.clock.monotonicMs());
     return await this.#requeueBuild(REQUEUE_COOLDOWN_S);
   }
 
@@ -291,19 +281,19 @@ export class SlaveSession extends SlaveState {
   }
 
   #dropLostResult(): DoneAnswer {
-    this.#services.log.info(`result dropped slave=${String(this.slaveId)}: the lease expired`);
+    this.#log.info('result dropped: the lease expired', this.#buildFields);
     return this.#becomeIdle();
   }
 
   /** Logs a build whose files are unacceptable as failed. */
   async #rejectResult(built: BuiltMessage, reason: string): Promise<DoneAnswer> {
-    this.#services.log.warning(`file refused slave=${String(this.slaveId)}: ${reason}`);
+    this.#log.warning('file refused', { ...this.#buildFields, reason });
     return await this.#logResult(refusedResult(built, reason));
   }
 
   /** Logs the result, which ends the lease. */
   async #logResult(built: BuiltMessage, files: BuildState['files'] = []): Promise<DoneAnswer> {
-    const { log, leases, results } = this.#services;
+    const { leases, results } = this.#services;
     try {
       const { package: name = '' } = this.lease ?? {};
       if (await results.log(this, built, files)) await this.#recordHealth(name, built);
@@ -313,7 +303,7 @@ export class SlaveSession extends SlaveState {
       if (error.code === 'PIW_FILE_EXISTS' && files.length > 0)
         return await this.#rejectResult(built, error.message);
       if (error.code !== 'PIW_DATABASE_FAULT') throw error;
-      log.error(`result could not be logged slave=${String(this.slaveId)}: ${error.message}`);
+      this.#log.error('result could not be logged', this.#buildFields, error);
       await leases.release(this, UNLOGGABLE_COOLDOWN_S);
     }
     return this.#becomeIdle();
@@ -324,15 +314,20 @@ export class SlaveSession extends SlaveState {
     name: string,
     { status: worked, failure_class, duration_s }: BuiltMessage,
   ): Promise<void> {
-    const { log, health } = this.#services;
     try {
-      await health.recordResult(this, {
+      await this.#services.health.recordResult(this, {
         ...{ package: name, failed: !worked, failureClass: failure_class, durationS: duration_s },
       });
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
-      log.warning(`health check of the slave is postponed slave=${String(this.slaveId)}: ${error.message}`);
+      this.#log.warning('health check of the slave is postponed', {}, error);
     }
+  }
+
+  /** The build that a line of the log is about; empty if the slave has none. */
+  get #buildFields(): LogFields {
+    const { package: name, version, lease } = this.lease ?? {};
+    return { package: name, version, lease };
   }
 
   /** Answers DONE: the slave's build is over. */

@@ -27,8 +27,10 @@ export class UnregisteredTargets {
     const target = formatTarget(hello);
     if (this.#warned.has(target)) return;
     this.#warned.add(target);
+    const { abi_tag: abi, platform_tag: platform } = hello;
     this.#options.log.warning(
-      `nothing is built for ${target}; to register it: piw abi add ${hello.abi_tag} --platform ${hello.platform_tag}`,
+      `nothing is built for ${target}; to register it: piw abi add ${abi} --platform ${platform}`,
+      { abi, platform },
     );
   }
 

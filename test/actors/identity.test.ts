@@ -95,7 +95,7 @@ void t.test('the file of a result that the database does not know is kept', asyn
   );
   t.match(
     logLines.join('\n'),
-    /files of a lost build are kept package=demo version=1\.0: the database does not know the version/,
+    /files of a lost build are kept: the database does not know the version package=demo version=1\.0/,
   );
 });
 

@@ -182,7 +182,7 @@ void t.test('a slave with an unknown target waits until the command that the log
   const line = logLines.find((text) => text.includes('piw abi add')) ?? '';
   t.match(line, `nothing is built for cp311 on ${ARM}; to register it: piw abi add cp311 --platform ${ARM}`);
   // Run the command that the log names.
-  const command = /piw (abi add .*)$/.exec(line.trim())?.[1]?.split(' ') ?? [];
+  const command = /piw (abi add \S+ --platform \S+)/.exec(line)?.[1]?.split(' ') ?? [];
   t.equal((await piw(...command)).code, 0);
   await until(async () => (await idle()) === 'BUILD', 30_000);
 });

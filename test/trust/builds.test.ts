@@ -232,7 +232,7 @@ void t.test('the reports of a slave are checked against its leases', async (t) =
     await expectLogged(
       t,
       farm,
-      /result dropped slave=\d+ lease=\d+: the slave no longer holds the lease/,
+      /result dropped: the slave no longer holds the lease slave=\d+ label=mallory lease=\d+/,
       'a stolen lease',
     );
     t.match(
@@ -368,13 +368,13 @@ void t.test('the reports of a slave are checked against its leases', async (t) =
     await expectLogged(
       t,
       farm,
-      /slave refused user=mallory label=mallory: it runs 9.9\/999/,
+      /slave refused user=mallory label=mallory reason="it runs 9.9\/999/,
       'another version',
     );
     await expectLogged(
       t,
       farm,
-      /slave refused user=mallory label=mallory: there is no Python cp27/,
+      /slave refused user=mallory label=mallory reason="there is no Python cp27/,
       'another Python',
     );
     t.match(await mallory.hello('absurd', { build_timeout_s: 1e9, busy_interval_s: 1e9, clock: 8e15 }), [
