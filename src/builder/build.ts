@@ -106,7 +106,7 @@ export class Builder {
     const { interpreter, workDir, env, programs = [], log, confinement } = this.#options;
     const { name } = parseRequirement(`${request.package}==${request.version}`);
     await this.clean();
-    for (const failure of await wipeLeftovers(workDir)) log(failure);
+    await wipeLeftovers(workDir, log);
     let access: IndexAccess;
     try {
       access = resolveIndexAccess({ ...request, env, pythonVersion: interpreter.version });

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { PiwError, errorMessage } from '../errors.js';
 import { codeOf, makeFolders, withDiskErrors } from '../files/disk.js';
+import type { LogMethod } from '../log.js';
 import type { Interpreter } from './interpreter.js';
 import { killBuildProcesses, isAlive, BUILD_MARK_VARIABLE, startTime } from './processes.js';
 
@@ -183,10 +184,9 @@ async function mapDiskErrors<T>(folder: string, operation: () => Promise<T>): Pr
 
 /**
  * Kills and removes what is left of the builds of slaves that were killed; builds of running slaves are not touched.
- * Returns a line for each folder that could not be removed.
+ * Logs each folder that could not be removed.
  */
-export async function wipeLeftovers(workDir: string): Promise<readonly string[]> {
-  const failures: string[] = [];
+export async function wipeLeftovers(workDir: string, log: LogMethod): Promise<void> {
   const root = await realpath(workDir).catch(() => workDir);
   for (const name of await readdir(root).catch(() => [])) {
     const [, pid, startTicks = ''] = BUILD_FOLDER_NAME.exec(name) ?? [];
@@ -194,10 +194,9 @@ export async function wipeLeftovers(workDir: string): Promise<readonly string[]>
     const path = join(root, name);
     await killBuildProcesses(path);
     await forceRemove(path).catch((error: unknown) => {
-      failures.push(`cannot remove ${path}: ${errorMessage(error)}`);
+      log('cannot remove a folder', { path }, error);
     });
   }
-  return failures;
 }
 
 /**

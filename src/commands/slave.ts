@@ -56,7 +56,7 @@ ${EXIT_CODES}`;
     const { user, ...connection } = slaveConnection(settings);
     const workDir = await prepareWorkFolder(settings['work-dir']);
     // Before anything else: leftovers may fill the disk, and the slave would never ask for work.
-    for (const problem of await wipeLeftovers(workDir)) log.warning(problem);
+    await wipeLeftovers(workDir, log.warning);
     const pythons = settings.python.length > 0 ? settings.python : ['python3'];
     const buildEnv = { ...inheritedBuildEnv(), ...parseVariables(settings['build-env']) };
     const programs = settings['build-path'].map((folder) => resolve(folder));
