@@ -1,10 +1,11 @@
+import { PiwError } from '../errors.js';
 import { systemClock, type Clock } from './clock.js';
 import { pause } from './pause.js';
 
 /**
  * Runs `operation` until it succeeds, and returns its result. After a failure, `onFailure` returns the pause before
- * the next attempt, milliseconds, or throws to give up; `failures` counts the failures so far. Throws the last error
- * once the signal is aborted.
+ * the next attempt, milliseconds, or throws to give up; `failures` counts the failures so far. Throws
+ * PIW_INTERRUPTED, with the last error as its cause, if the signal is aborted during a pause.
  */
 export async function retry<T>(
   operation: () => Promise<T>,
@@ -15,8 +16,9 @@ export async function retry<T>(
     try {
       return await operation();
     } catch (error) {
-      if (!signal?.aborted) await pause(clock, await onFailure(error, failures), signal);
       if (signal?.aborted) throw error;
+      await pause(clock, await onFailure(error, failures), signal);
+      if (signal?.aborted) throw new PiwError('PIW_INTERRUPTED', 'interrupted', { cause: error });
     }
   }
 }

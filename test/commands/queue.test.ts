@@ -239,7 +239,7 @@ void t.test('without a master, piw queue and piw feed print one line', async (t)
     [
       withoutNats,
       args,
-      /^(?:piw: waiting for NATS at .*\n)?piw: can't connect to NATS at 127\.0\.0\.1:1: .* is running\.\n$/,
+      /^(?:piw: waiting for NATS at .*\n)?piw: can't connect to NATS at 127\.0\.0\.1:1: .* is running; .*\.\n$/,
     ] as const,
   ]);
   await Promise.all(
