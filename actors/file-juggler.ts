@@ -29,9 +29,13 @@ type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
 const TRANSFER_IDLE_MS = 60_000;
 /** Maximum concurrent transfers per user and process: each takes two file descriptors and a subscription. */
 const MAX_TRANSFERS_PER_USER = 256;
+/** Returns the NATS user that has sent a message. */
 const senderOf = ({ tokens }: MessageOrigin): string => tokens[1] ?? '';
 
-/** Maximum objects of a transfer whose metadata is removed at once; the metadata of more expires. */
+/**
+ * Maximum objects of a transfer that are removed by name, with their metadata. If there are more, a wildcard
+ * removes only their chunks.
+ */
 const MAX_TRACKED_OBJECTS = 1000;
 /** Verdicts kept for retries. */
 const MAX_CACHED_VERDICTS = 1000;
@@ -79,13 +83,17 @@ interface SenderSession {
  *            written, or lost. The answer is the next missing range, or DONE
  *   VERIFY   (from the sender of EXPECT) checks digest and contents, then publishes the file. Until that has
  *            succeeded, or the file is known to be useless, everything that has arrived is kept
+ *   FORGET   (from the sender of EXPECT) the file is no longer wanted
+ *   UNSTORED (from the sender) NATS doesn't store its chunks: its bucket is repaired
  *
  * Bytes go to the disk as they come, and which ranges are there is recorded beside them before CHUNK is
  * answered. So when the sender, the juggler or NATS fails, the sender says HELLO again, to any juggler, and
  * only the missing parts are sent: chunks that passed while nobody listened are read from NATS, which has
- * stored them, and the rest is requested; a small file is sent again in full. A HELLO or VERIFY that reaches
- * a juggler who doesn't own the transfer is forwarded to the owner; when the owner is gone, the transfer is
- * taken over.
+ * stored them, and the rest is requested; a small file is sent again in full. A HELLO, VERIFY or FORGET that
+ * reaches a juggler that doesn't own the transfer is forwarded to the owner; when the owner is gone, the transfer
+ * is taken over.
+ *
+ * STANDING, CLAIM and REMOVE are about files that are already published: see protocols/file-juggler.ts.
  */
 export class FileJuggler extends Actor {
   readonly #instanceId = randomBytes(8).toString('hex');
@@ -103,7 +111,7 @@ export class FileJuggler extends Actor {
   readonly #verdicts = new Map<string, TransferVerdict>();
   readonly #diskWatch: DiskWatch;
 
-  /** The clock for the age of files. */
+  /** The time of day, unaffected when somebody sets the system's clock: for the age of files. */
   readonly #steadyTime: () => number;
 
   constructor(context: ActorContext, settings: JugglerSettings) {
@@ -228,8 +236,8 @@ export class FileJuggler extends Actor {
 
   /**
    * Serves the CHUNKs of a session. CHUNK carries no transfer id: it belongs to the transfer of the session's
-   * last HELLO. So all HELLOs of a session are watched here until one is for another juggler's transfer: that
-   * juggler answers from then on.
+   * last HELLO. So this juggler watches all HELLOs of the session. After one for another juggler's transfer, it
+   * stops serving the session, because that juggler answers from then on.
    */
   #serveSession(user: string, session: string, id: string): void {
     const key = `${user}.${session}`;
@@ -248,6 +256,7 @@ export class FileJuggler extends Actor {
     const close = this.serve(
       transfer,
       {
+        // Only watched here; the HELLO of start() answers it.
         HELLO: ({ transfer_id }) => {
           const parts = parseTransferId(transfer_id);
           if ((this.#store.owner(parts.id) ?? parts.juggler) !== this.#instanceId) this.#closeSession(key);
@@ -257,7 +266,7 @@ export class FileJuggler extends Actor {
           const current = this.#sessions.get(key);
           return current ? this.#chunk(current, offset, length) : undefined;
         },
-        // Any juggler answers this.
+        // Not answered here: in start(), any juggler answers it.
         UNSTORED: () => undefined,
       },
       { tokens: ['slave', user, session, transfer.name], queue: null, senderOf },
@@ -356,7 +365,7 @@ export class FileJuggler extends Actor {
 
   /**
    * Forwards a request to the owner of a transfer; returns undefined if this process is the owner. Takes the
-   * transfer over if its owner is gone. Throws PIW_UNKNOWN_TRANSFER if it has no owner and never had one.
+   * transfer over if its owner is gone. Throws PIW_UNKNOWN_TRANSFER if no record of it is left.
    */
   async #forward<A>(
     transferId: string,
@@ -444,8 +453,8 @@ export class FileJuggler extends Actor {
   }
 
   /**
-   * Removes a transfer's objects from NATS. Removing by name takes chunks and metadata together; the sweep
-   * finds objects that this process has never seen.
+   * Removes a transfer's objects from NATS: by name with their metadata, or only the chunks if there are too
+   * many objects. The sweep removes the rest, and objects that this process has never seen.
    */
   async #removeStored({ incoming, bucket, objects }: ActiveTransfer): Promise<void> {
     if (incoming.state.size <= MAX_SMALL_FILE_BYTES) this.#bucketsToEmpty.add(bucket);
@@ -552,7 +561,8 @@ export class FileJuggler extends Actor {
     for (const [bucket, objects] of await this.bus.objects.listBuckets(userBucketName(this.bus.prefix, ''))) {
       const stale = objects.filter((object) => {
         const id = transferIdOf(object);
-        // Bodies that are too large for a message are in the same bucket, and expire by themselves.
+        // Objects named `claim.…` are the bodies of messages over max_payload (bus/claims.ts), and expire by
+        // themselves.
         return id !== 'claim' && !this.#store.isExpected(id);
       });
       if (stale.length === 0) continue;

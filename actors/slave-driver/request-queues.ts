@@ -1,7 +1,7 @@
 import { PiwError } from '../../src/errors.js';
 import type { SessionKey } from './slave-sessions.js';
 
-/** Maximum unanswered requests per user. A slave has one per interpreter, plus one. */
+/** Maximum unanswered requests per user. A slave has at most two per interpreter: BUSY, and one other. */
 const MAX_PENDING_REQUESTS_PER_USER = 1000;
 
 /** Serves the requests of each session in sequence, and limits how many of a user's requests are pending. */

@@ -10,7 +10,8 @@ import type { BuiltMessage } from '../../src/protocols/slave-driver.js';
  *   there is no wheel                                             no-wheel
  *   the wheel is incomplete, and such wheels are refused          incomplete
  *
- * `lacks` is what the slave lacks and another slave of its target has.
+ * A wheel is incomplete if the build has a remark, which says what the wheel lacks. `lacks` is what the slave
+ * lacks and another slave of its target has.
  */
 export function failureOf(
   built: BuiltMessage,

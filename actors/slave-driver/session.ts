@@ -72,9 +72,9 @@ export class SlaveSession extends SlaveState {
     const { clock, leases, health, isPaused } = this.#services;
     this.stats = stats;
     if (this.kill !== null) return await this.dismiss();
-    // BUILD was answered, and the answer was lost.
+    // The slave has not acknowledged its order, so the answer BUILD was lost: it is repeated.
     if (this.pendingOrder) return this.pendingOrder;
-    // The slave never received BUILD, or lost its result.
+    // A slave that is idle but still holds a lease has lost its build, or given it up.
     await leases.release(this);
     if (isPaused()) return this.#sleep('the master is paused');
     const idleReason = this.idleReason(clock.monotonicMs(), (ms) => wallTime(clock, ms));
@@ -142,8 +142,8 @@ export class SlaveSession extends SlaveState {
 
   /**
    * Answers SENT: the file is verified and published, and the next one requested, or the result logged. Throws
-   * PIW_UNKNOWN_TRANSFER if the slave has to repeat BUILT. Returns undefined, if the caller `awaitsListing`, when
-   * another slave has published a file of this name that will be listed at any moment.
+   * PIW_UNKNOWN_TRANSFER if the slave has to repeat BUILT. If another slave has published a file of this name
+   * that will be listed at any moment, a caller that `awaitsListing` gets undefined, and calls this again later.
    */
   async sent(
     { lease, filename }: Body<SlaveVerbs, 'SENT'>,
@@ -171,6 +171,8 @@ export class SlaveSession extends SlaveState {
       case 'unlisted':
         return undefined;
       case 'rebuilt':
+        // The slave repeats BUILT and sends the file again. It is then verified as a rebuilt one, and gets a
+        // build tag.
         this.rebuiltFilenames.add(filename);
         this.build = undefined;
         throw new PiwError('PIW_UNKNOWN_TRANSFER', `send ${filename} again`);
@@ -245,8 +247,8 @@ export class SlaveSession extends SlaveState {
   }
 
   /**
-   * Returns whether this failure says nothing about its package, because too many builds in a row have failed
-   * for environmental reasons. If so, the build is requeued and the slave rests.
+   * Requeues the build and lets the slave rest if too many of its builds in a row have failed for environmental
+   * reasons: then this failure says nothing about its package. Returns whether that is so.
    */
   async #restIfFaulty({ failure_class, output }: BuiltMessage): Promise<boolean> {
     const { clock, leases } = this.#services;
@@ -309,7 +311,7 @@ export class SlaveSession extends SlaveState {
     return this.#becomeIdle();
   }
 
-  /** Compares the slave with others, now that a result of its was logged. */
+  /** Compares the slave with the others after one of its results was logged. */
   async #recordHealth(
     name: string,
     { status: worked, failure_class, duration_s }: BuiltMessage,

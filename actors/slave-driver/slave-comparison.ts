@@ -25,9 +25,9 @@ const MIN_BUILDS = 8;
  * A run is suspicious if its probability, for a slave that is like the others, is below both limits: compared with
  * all results of the others that are kept, and with the builds that they began in the same period. The first
  * comparison is more exact, because builds that take long to succeed are not yet in the second; the second is not
- * misled by a burst of bad packages. A farm of thirty slaves judges some hundred thousand runs a day, most of which
- * overlap. A slave that fails everything is found after 9 builds if the others fail a tenth of theirs, and after 14
- * to 20 if they fail a quarter.
+ * misled by a burst of bad packages. The limits are this low because a farm of thirty slaves judges some hundred
+ * thousand runs a day, most of which overlap. A slave that fails everything is found after 9 builds if the others
+ * fail a tenth of theirs, and after 14 to 20 if they fail a quarter.
  */
 const MAX_P_VALUE = { allTime: 1e-8, samePeriod: 1e-6 };
 /** If the others fail more than this share, no run that is kept can be improbable enough. */
@@ -75,6 +75,7 @@ export class SlaveComparison {
   suspicion(slaveId: number): Suspicion | undefined {
     const own = this.#resultsBySlave.get(slaveId) ?? [];
     const last = own.slice(-MIN_BUILDS);
+    // Only a slave most of whose last builds have failed, including the very last, is compared with the others.
     const failed = last.filter((result) => result.failed).length;
     if (last.length < MIN_BUILDS || failed < MIN_BUILDS * 0.75 || !(last.at(-1)?.failed ?? false))
       return undefined;

@@ -1,10 +1,22 @@
 import type { DuePage, PagePriority } from '../../src/model/page.js';
 
-/** What can be requested: the kind of a row in the backlog, whose argument names the object. */
+/**
+ * What is to be written, as in a row of the backlog. The argument of the row names the object:
+ *
+ *   PKG, DELPKG                  a package
+ *   DELVER                       a package and one of its versions
+ *   PROJECT                      a package, of which only the project page is written
+ *   PACK                         a package whose pages are to be compressed; empty: the root of the simple index
+ *   LOG                          a build
+ *   SEARCH, SITEMAP, HOME, ROOT  empty: there is only one of each
+ */
 export type PageKind =
   'PKG' | 'PROJECT' | 'DELPKG' | 'DELVER' | 'PACK' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'HOME' | 'ROOT';
 
-/** A request for a page. Its note is higher each time that the same page is requested. */
+/**
+ * A request for a page. `note` is a number that increases each time the page is requested, so that writing the
+ * page doesn't satisfy a later request.
+ */
 export interface PageRequest {
   readonly kind: PageKind;
   readonly argument: string;
@@ -22,6 +34,7 @@ export const requestOf = ([kind, argument, note]: DuePage): PageRequest => ({
 const PACKAGE_KINDS: ReadonlySet<PageKind> = new Set(['PKG', 'PROJECT', 'DELPKG', 'DELVER', 'PACK']);
 /** The kinds that change the simple index, which people install from. */
 const INDEX_KINDS: ReadonlySet<PageKind> = new Set(['PKG', 'DELPKG', 'DELVER']);
+/** The kinds with the highest priority: the simple index and the home page. */
 const FRONT_KINDS: ReadonlySet<PageKind> = new Set([...INDEX_KINDS, 'HOME', 'ROOT']);
 
 /**
@@ -49,13 +62,16 @@ export function pageKeyOf(kind: PageKind, argument: string): string {
 export const packageOf = (argument: string): string => argument.split(' ', 1)[0] ?? '';
 
 /**
- * One page, or one package's pages, and the requests for it. Writing it satisfies the requests of that moment;
- * those that come later, or again, are done afterwards.
+ * One page, or one package's pages, and the requests for it. Writing it satisfies the requests that exist when
+ * the write begins; those that come or are repeated meanwhile need another write.
  */
 export class PendingPage {
   readonly #requests = new Map<string, PageRequest>();
   readonly #waiters: { readonly key: string; readonly note: number; readonly notify: () => void }[] = [];
-  /** The number of the root after which its empty page is removed; 0: it has none to remove. */
+  /**
+   * If this is an empty page of the simple index that has to be removed: the number of the write of the root
+   * after which it may go, because that root no longer lists it. Otherwise 0.
+   */
   afterRoot = 0;
 
   constructor(readonly key: string) {}

@@ -3,11 +3,14 @@ import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSyn
 import { join } from 'node:path';
 import { withDiskErrors } from './disk.js';
 
-/** Limits what is held in memory. Only the larger parts are then flushed, so that no file is opened for a few lines. */
+/**
+ * The limit of what is held in memory. When it is reached, only the parts of at least average size are written to the
+ * disk, so that no file is opened for a few lines.
+ */
 const MAX_BUFFERED_CHARS = 6_000_000;
 /** A folder that was last changed longer ago than this was left by a killed process. */
 const ABANDONED_MS = HOUR_MS;
-/** No web server serves a name that begins with a dot. */
+/** Begins with a dot, because the folder is below the output path, and no web server serves such a name. */
 const FOLDER_PREFIX = '.tmp-spill-';
 
 interface PartBuffer {

@@ -225,7 +225,8 @@ class RangeSender {
     onAcknowledged: () => void,
   ): void {
     const awaitAcknowledgement = async (): Promise<void> => {
-      // An acknowledged segment need not be stored, but while NATS stores, the window must not outrun its storing.
+      // NATS need not store a segment that the File Juggler has acknowledged. But while NATS stores, a segment stays
+      // in the window until it is stored, so that no more than one window waits for that.
       const storing = Promise.all(chunkWrites).then(() => undefined, storageError);
       storing.catch(() => undefined);
       const awaitedStorage = this.#isStorageBroken ? undefined : storing;

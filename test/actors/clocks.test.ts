@@ -16,6 +16,7 @@ t.setTimeout(120_000);
 void t.test('setting a clock back or forward neither prolongs nor ends a lease', async (t) => {
   const { db, bus, settings, slaves } = await testMaster(t, { versions: ['1.0', '2.0'], tasks: [] });
   const path = await makeWheel(await mkdtemp(join(tmpdir(), 'piw-clock-')), {});
+  // The clock of the tasks: the test moves its time of day and its monotonic time, and timers run 20 times as fast.
   let wallOffsetMs = 0;
   let elapsedMs = 0;
   const clock: Clock = {
@@ -30,10 +31,11 @@ void t.test('setting a clock back or forward neither prolongs nor ends a lease',
     t.equal(await session.request('IDLE'), 'BUILD');
   }
   wallOffsetMs = -HOUR_MS;
+  // The lease of the dead slave has just ended.
   await db.query(`update queue set leased_until = now() - interval '1 second' where lease = $1`, [
     dead.lease,
   ]);
-  // The grace period in which slaves may renew their leases after a start has passed.
+  // Ends the minute after the Architect's start in which no lease expires, so that slaves can renew theirs.
   elapsedMs = 61_000;
   const heldLeases = async () =>
     (await db.query('select lease from queue where slave_id is not null')).map(({ lease }) => lease);

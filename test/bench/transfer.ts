@@ -20,13 +20,14 @@ const ONE_WAY_MS = 10;
 
 /** Files that are sent at the same time while other slaves build. */
 const CONCURRENT_FILES = 4;
-/** How long the other slaves build, and how long each rests between two builds. */
+/** For how long the other slaves build, and the pause of each between two builds. */
 const OTHER_SLAVES = { seconds: 20, restMs: 50 };
 
 /**
- * Measures how fast files are sent from a slave and published: HELLO, FETCH, chunks, CHUNK, DONE, VERIFY, with the real
- * actors, the sender in a process of its own, and the benchmark in place of the Slave Driver for EXPECT and VERIFY. The
- * time is from the sender's HELLO to the answer to VERIFY: then the file is verified, on disk and visible.
+ * Measures how fast files are sent from a slave and published: HELLO, FETCH, chunks, CHUNK, DONE, VERIFY. The actors
+ * are the real ones, and the sender has a process of its own; the benchmark itself sends EXPECT and VERIFY, as the
+ * Slave Driver does. The time is from the sender's HELLO to the answer to VERIFY: then the file is verified, on disk
+ * and visible.
  */
 export const transfer: Benchmark = {
   name: 'transfer',
@@ -44,9 +45,11 @@ export const transfer: Benchmark = {
           diskRates.push(diskMbPerSecond(folder.path, size));
         };
         await measure();
+        // 50 builds for each second of each slave: more than it can do with its pauses.
         await fillQueue(dsn, others * OTHER_SLAVES.seconds * 50, say);
         const master = startMaster({});
         const bus = await connect();
+        // Waits until an Oracle is at work.
         await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 30_000 }).request(
           'GETABIS',
           {},
@@ -58,6 +61,7 @@ export const transfer: Benchmark = {
           return { path, file: writeLargeWheel(path, name, '1.0', bytes) };
         };
         const slave = new WorkerProcess('./sender.js', nats.slave);
+        // The sender says that it is connected.
         await slave.receive();
         const juggler = actorPids('file-juggler', master.pid)[0];
         const rates: number[] = [];

@@ -6,7 +6,10 @@ import { findExposures } from '../../src/builder/exposed.js';
 import { temporaryFolder } from './workshop.js';
 
 const IS_ROOT = process.getuid?.() === 0;
-/** A folder owned by root if the tests run as root; the test runner removes it. */
+/**
+ * If the tests run as root, a folder of root's that contains `ours`, a folder of nobody's (as whom the tests then run),
+ * and in it `theirs/code`, again root's. The test runner removes it.
+ */
 const ROOT_OWNED_FOLDER = mkdtempSync(join(tmpdir(), 'piw-theirs-'));
 if (IS_ROOT) {
   mkdirSync(join(ROOT_OWNED_FOLDER, 'ours/theirs/code'), { recursive: true });
@@ -14,7 +17,7 @@ if (IS_ROOT) {
   chownSync(join(ROOT_OWNED_FOLDER, 'ours'), 65534, 65534);
 }
 
-// Root can read and write everything, so nothing could be distinguished; the tests run as nobody.
+// Root can read and write everything, so every path would be exposed: the tests run as nobody.
 if (IS_ROOT) {
   process.setgroups?.([]);
   process.setgid?.(65534);
@@ -40,7 +43,7 @@ t.test('a read-only folder that this user owns is exposed, because it can be mad
 });
 
 t.test(
-  'code is exposed where it could be replaced',
+  'code is exposed if a folder above it is writable, because it could be replaced there',
   { skip: !IS_ROOT && 'needs root to create files of another user' },
   async (t) => {
     // Everything is root's, except one folder above the code.

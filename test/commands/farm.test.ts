@@ -33,8 +33,8 @@ function makeFolder(): string {
 }
 
 /**
- * Runs `piw farm` to its end. If `signal` is set, sends Ctrl+C once the output matches `when` and `then`, which gets the
- * URL of the site, has finished.
+ * Runs `piw farm` to its end. If `signal` is set, calls `then` with the URL of the site once the output matches `when`,
+ * and sends SIGINT, as Ctrl+C does, when `then` has finished.
  */
 async function runFarm(
   args: readonly string[],
@@ -151,7 +151,7 @@ void t.test(
     t.match(second.out, /the index has no version 9 of piw-sample-pure/);
     t.match(second.err, /^piw: 2 of 3 packages were not built/m);
 
-    // Move the output path, with one wheel missing.
+    // Loses a wheel, then moves to another output path: the other wheels are copied there.
     rmSync(join(output, 'simple/piw-sample-native'), { recursive: true });
     const moved = join(folder, 'moved');
     const movedArgs = args.map((arg) => (arg === output ? moved : arg));
@@ -198,7 +198,7 @@ void t.test(
 );
 
 void t.test(
-  'with --once and no packages, a farm builds the demonstration and exits with 0',
+  'with --once, without packages and without an index, a farm builds the samples and exits with 0',
   { skip: skipUnlessInstalled('cc') },
   async (t) => {
     const unreachable = `http://127.0.0.1:${String(await freePort())}/simple`;
@@ -230,7 +230,7 @@ void t.test(
       `index-url = ${index}\noutput-path = ${join(folder, 'www')}\ntimeout = 3h\nlabel = attic\nslave-user = me\nlog-file = ${log}\n`,
     );
     const args = ['--once', '--port', '0', '--data-dir', join(folder, 'data'), '--slaves', '2', '-c', file];
-    // Too short for any build.
+    // A time limit that is too short for any build.
     const { code, out } = await runFarm([...args, '--timeout', '0.05', 'piw-sample-pure']);
     t.equal(code, 1, out);
     t.match(out, /^FAILED piw-sample-pure 1\.0 for \w+ \(timeout\)/m);
@@ -240,6 +240,7 @@ void t.test(
     t.match(logText, /registered with the master slave=1/);
     t.ok(existsSync(join(folder, 'www/index.html')));
     t.match(readFileSync(join(folder, 'data/slave-2.conf'), 'utf8'), /^label = attic slave-2$/m);
+    // Without bubblewrap, the farm says so once, not once for each slave.
     if (skipUnlessInstalled('bwrap') !== false)
       t.equal(out.match(/^! builds run without a sandbox: .*apt install bubblewrap/gm)?.length, 1, out);
   },
@@ -260,10 +261,11 @@ void t.test('every error is one line with its exit code, and no process is left 
   writeFileSync(join(folder, 'file'), '');
   const wrong = join(folder, 'wrong.conf');
   writeFileSync(wrong, 'sandbox = maybe\n');
-  // As if an earlier farm had created them.
+  // As if an earlier farm had created them: a farm that root starts runs as this account.
   const account = unprivilegedAccount();
   if (account) for (const path of [foreign, other]) await chownTree(path, account);
   const common = ['--index-url', index, '--once', 'piw-sample-pure'];
+  // The folders that a farm of root's creates in place of those that its account can't reach.
   const linked = () => (existsSync('/var/lib/piw/linked') ? readdirSync('/var/lib/piw/linked') : []);
   const before = linked();
   const cases: [readonly string[], number, RegExp][] = [

@@ -12,11 +12,13 @@ import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
+/** The contents of a METADATA file with this summary. */
 const metadata = (summary: string | null) => ({
   ...{ summary, license: 'MIT', requires: ['six'] },
   links: [['Homepage', 'https://demo.example/']] as [string, string][],
 });
 
+/** The result of an import of one wheel: no slave has built it, so there is no lease. */
 const imported = (version: string, summary: string | null): LoggedBuild => ({
   ...{ lease: null, slave_id: null, package: 'demo', version, abi: 'cp311', platform: PLATFORM },
   ...{ status: true, failure_class: null, duration_s: 0, output: '', details: NO_DETAILS, served: [] },
@@ -32,6 +34,7 @@ const imported = (version: string, summary: string | null): LoggedBuild => ({
   ],
 });
 
+/** Returns the descriptions of all packages. */
 const described = async (db: Database) =>
   (await searchIndex(db, { after: '', limit: 10 })).map(([, description]) => description);
 

@@ -19,7 +19,10 @@ import { AN_HOUR_AGO_MS, countDownloads, insertPackages, wheelFilename } from '.
 const SQL = fileURLToPath(new URL('../../../sql/', import.meta.url));
 const UNKNOWN_AGENT = [null, null, null, null, null, null, null, null, null, null] as never;
 
-/** Counts these entries, [kind, what, time in milliseconds], as the stretch of a new log. */
+/**
+ * Has entries counted as the beginning of a log that nobody has counted yet. An entry is [kind, what was requested,
+ * time in milliseconds].
+ */
 async function countEntries(db: Database, ...entries: readonly (readonly [LogKind, string, number?])[]) {
   const [position] = await findLogs(db, `test ${String(Math.random())}`, true);
   const stretch = new LogStretchBuilder(0, () => ['192.0.2.1', 'GB']);
@@ -38,11 +41,13 @@ async function lockWaiters(db: Database): Promise<number> {
 
 const repeat = <T>(count: number, value: T): T[] => Array.from({ length: count }, () => value);
 const download = (name: string, at = AN_HOUR_AGO_MS) => ['downloads', wheelFilename(name), at] as const;
+/** Returns the sum of each package's downloads over all days. */
 const sums = (db: Database) =>
   db.query<{ package: string; downloads: number }>(
     `select coalesce(package, '?') as package, sum(downloads)::int as downloads
      from download_days left join packages using (package_id) group by 1 order by 1`,
   );
+/** Returns the sum of all downloads over all hours. */
 const hours = async (db: Database) =>
   (await db.query('select coalesce(sum(downloads), 0)::int as sum from download_hours'))[0]?.['sum'];
 
@@ -169,7 +174,7 @@ void t.test('deleting a file waits for downloads of it that are being written', 
   await insertPackages(db, 'a');
   await countEntries(db, download('a'));
   const released = deferred();
-  // Blocks a transaction that writes downloads shortly before its end.
+  // Locks the rows that a transaction which writes downloads updates last, so that it waits there.
   const holding = db.transaction(async (within) => {
     await within.query('select 1 from download_hours for update');
     await released.promise;
@@ -184,7 +189,7 @@ void t.test('deleting a file waits for downloads of it that are being written', 
   t.same(await sums(db), [{ package: 'a', downloads: 2 }]);
 });
 
-void t.test('an inconsistent message, or one about an unknown log, changes nothing', async (t) => {
+void t.test('inconsistent, misplaced and repeated messages, and unknown logs, change nothing', async (t) => {
   const { db } = await testDatabase(t);
   await insertPackages(db, 'a');
   const [position] = await findLogs(db, 'x', true);
@@ -234,7 +239,7 @@ void t.test('values with special characters are stored unchanged', async (t) => 
   ]);
 });
 
-void t.test('the migration keeps and sums existing rows', async (t) => {
+void t.test('migrating from version 4 keeps existing rows, and sums the downloads among them', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   for (const file of ['000001.sql', '000002.sql', '000003.sql', '000004.sql'])
     await db.query(await readFile(join(SQL, file), 'utf8'));
@@ -272,7 +277,7 @@ void t.test('the migration keeps and sums existing rows', async (t) => {
   t.match(await projectDetails(db, 'a'), { downloads: 101 });
 });
 
-void t.test("the farm's role creates and drops months although it doesn't own the tables", async (t) => {
+void t.test("the farm's role creates and drops monthly partitions of tables it doesn't own", async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   const role = `role_${String(process.pid)}`;
   await db.query(`create role ${role} login password 'x'`);

@@ -9,7 +9,7 @@ import { Site } from '../../src/site/site.js';
 import { sampleProject } from './sample-site.js';
 
 const PUBLIC_URL = 'https://farm.example/';
-/** Text of which every kind of page has to escape something. */
+/** A text in which every kind of page has something to escape. */
 const SPECIAL = `"a" <b>&amp; 'c'\\ \u00fc\u20ac\u{1f600}\u2028`;
 
 /** Returns a project of 30 versions whose first three files have unusual texts in all of their fields. */

@@ -11,9 +11,10 @@ const REAL_AGENTS = new Map(
     .map((line) => line.split('\t') as [string, string]),
 );
 const nulls = (count: number): null[] => Array.from({ length: count }, () => null);
+/** The first fields, in the order of LogAgent (src/protocols/weblog.ts), of all recorded agents but Poetry's. */
 const DEBIAN = ['x86_64', 'Debian GNU/Linux', '12', 'Linux', '6.18.44', 'CPython', '3.11.7'];
 
-/** User agents as the two servers escape them. */
+/** User agents as Apache and nginx escape them in their logs. */
 const apache = (agent: string) => agent.replaceAll('\\', '\\\\').replaceAll('"', '\\"');
 const nginx = (agent: string) => agent.replaceAll('\\', '\\x5C').replaceAll('"', '\\x22');
 

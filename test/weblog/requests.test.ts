@@ -18,6 +18,7 @@ void t.test('a request is classified by its path', (t) => {
     [`http://farm.example/simple/demo/${wheel}`, 'downloads', wheel],
     // The path that mirrors use.
     [`/packages/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
+    // A package's page of the simple index is of the kind `searches`.
     ['/simple/demo/', 'searches', 'demo'],
     ['/simple/demo', 'searches', 'demo'],
     ['/simple/De_mo.x/', 'searches', 'de-mo-x'],

@@ -44,7 +44,7 @@ function formatFigure(statistics: Statistics, name: FigureName): Html {
   return html`${unit === 'bytes' ? formatBytes(value) : formatCount(value)}`;
 }
 
-/** Returns figures as a list of labels and values; all figures by default. */
+/** Returns figures as a list of labels and values, with the CSS class `kind`; all figures by default. */
 export const figureList = (
   statistics: Statistics,
   kind: string,

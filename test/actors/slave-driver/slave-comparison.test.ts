@@ -15,10 +15,10 @@ interface Simulation {
   readonly builds: number;
   /** Returns whether a package fails on every healthy slave. */
   readonly bad: (number: number, random: () => number) => boolean;
-  /** The share of other builds that the first slave also fails, from build `sickFrom` of the farm on. */
+  /** The share of the remaining builds that slave 0 fails, once the farm has begun `sickFrom` builds. */
   readonly sick?: number;
   readonly sickFrom?: number;
-  /** The share of other builds that every slave fails. */
+  /** The share of the remaining builds that fail by chance, on any slave. */
   readonly flaky?: number;
   /** The number of consecutive builds that are versions of one package, and fail or succeed together. */
   readonly versions?: number;
@@ -38,6 +38,7 @@ function simulate(options: Simulation): SimulationResult {
   const suspected = new Map<number, number>();
   const built = new Map<number, number>();
   const speeds = Array.from({ length: slaves }, () => 1 + random() * (spread - 1));
+  // Whether each package fails on every slave.
   const fates = new Map<number, boolean>();
   const running: { result: SlaveResult; free: number }[] = [];
   let number = 0;
@@ -129,7 +130,7 @@ void t.test(
   },
 );
 
-void t.test('versions of one package are compared if other slaves build that package, too', (t) => {
+void t.test('each version of a package counts if the other slaves can build that package', (t) => {
   const { suspected } = simulate({
     seed: 3,
     slaves: 30,

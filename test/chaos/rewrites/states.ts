@@ -4,14 +4,18 @@ import type { SimpleProject } from '../../../src/site/simple/render.js';
 import { metadataBytes, wheelBytes } from './wheels.js';
 
 /**
- * What the writer writes, as a function of a project's name and a number, so that a reader who finds the
- * number on a page knows all of the page. No name of a project or a file is ever reused, so a name that a
- * page still lists after it was found missing is a fault, and not a new file.
+ * The pages that writer.ts writes, as a function of a project's name and a number, so that a reader who finds
+ * the number on a page knows what must be on all of it. No name of a project or a file is ever reused. So if a
+ * page still lists a file that a reader has found missing, that is a fault: it can't be a new file.
  *
  * A project has four or five versions, and in every six states one is added and the oldest is removed:
  *
- *     0  four versions          1  the newest is yanked, with a reason  2  it isn't, and there is a fifth
- *     3  the second is yanked   4  the project is archived              5  it isn't, and the first is removed
+ *     0  four versions
+ *     1  the newest version is yanked, with a reason
+ *     2  no version is yanked, and there is a fifth
+ *     3  the second version is yanked, without a reason
+ *     4  no version is yanked, and the project is archived
+ *     5  the project is active again, and its oldest version is removed
  */
 export const LAST_STATE = 59;
 
@@ -65,7 +69,7 @@ export function stateNumberOf(requiresPython: string | null): number | undefined
   return match ? Number(match[1]) : undefined;
 }
 
-/** Returns state `n` as the project that the product writes. */
+/** Returns state `n` of a project, as the input of piw's SimpleIndexWriter. */
 export function projectOf(name: string, n: number): SimpleProject {
   const { versions, archived, yanked } = stateOf(n);
   const files = versions.map((version): IndexedFile => {

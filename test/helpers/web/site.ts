@@ -6,7 +6,7 @@ import { skipUnlessInstalled, MissingPrerequisite } from '../missing.js';
 
 const CONFIG_DIR = fileURLToPath(new URL('../../../../config/', import.meta.url));
 
-/** What a web server serves, and on which ports; all files that it writes are in `folder`. */
+/** The setup of a web server in a test: it serves `output`; all files that it writes are in `folder`. */
 export interface WebServerSetup {
   readonly folder: string;
   readonly output: string;
@@ -14,7 +14,7 @@ export interface WebServerSetup {
   readonly ca: string;
   readonly certificate: string;
   readonly key: string;
-  /** The program that counts downloads. */
+  /** The path of piw, which the site files run to count downloads. */
   readonly piw: string;
 }
 
