@@ -52,20 +52,23 @@ const TARGET_CHECK_INTERVAL_S = 5;
 const HEALTH_REVIEW_INTERVAL_S = 5;
 /** Seconds between renewals of the leases of slaves that are sending files. */
 const SENDING_RENEWAL_INTERVAL_S = 5;
-/** Seconds between removals of files that lost builds left behind, and of sessions that are long silent. */
+/** Seconds between removals of files whose build lost its lease, and of sessions that have been silent for long. */
 const CLEANUP_INTERVAL_S = 60;
-/** For how long, and at what interval, SENT is repeated while another slave's file of the same name is unlisted. */
+/**
+ * How long, and at what interval, the Slave Driver tries again to answer a SENT while another slave's file of the same
+ * name is published, but not in the database yet.
+ */
 const LISTING_WAIT = { maxMs: 10_000, intervalMs: 200 };
 
 /**
- * Serves the build slaves. The slaves drive: each sends a request, and the answer says what to do next (see
- * the table of requests and answers in protocols/slave-driver.ts, and SlaveSession, which answers them):
+ * Serves the build slaves. The slaves take the initiative: each sends a request, and the answer says what to do
+ * next (see the table of requests and answers in protocols/slave-driver.ts, and SlaveSession, which answers them):
  *
  *   HELLO   registers the session, whatever its earlier state was
  *   IDLE    requests a build from the Architect, who grants it under a lease. A slave whose BUILD answer was
  *           lost gets the same build again
- *   REST    the slave can't work now, and says why; its lease is released
- *   BUSY    renews the lease. The answer is DONE when the slave has lost it, or the build is to be skipped
+ *   REST    the slave can't work now, and says why; the lease that it holds, if any, is released
+ *   BUSY    renews the lease. The answer is DONE if the slave has lost it, or an administrator skipped the build
  *   BUILT   logs a failure. The files of a success are checked against the lease, announced to the
  *           File Juggler and requested one by one
  *   SENT    has the File Juggler verify the file, then requests the next one. When all are published, the
@@ -73,9 +76,9 @@ const LISTING_WAIT = { maxMs: 10_000, intervalMs: 200 };
  *           told to WAIT: it keeps its lease and its files, and whatever has already arrived is kept
  *
  * All durable state is in the database (leases, results) or with the slave (the files, until DONE). The state
- * in memory is lost with the process: an unknown session is answered PIW_UNKNOWN_SLAVE, upon which the slave
- * says HELLO and repeats its request; SENT without a build is answered PIW_UNKNOWN_TRANSFER, upon which the
- * slave repeats BUILT. The requests of one session are served in sequence, so that a repeated request sees
+ * in memory is lost with the process: a request in an unknown session is answered with PIW_UNKNOWN_SLAVE, and the
+ * slave sends HELLO and repeats the request; a SENT for an unknown build is answered with PIW_UNKNOWN_TRANSFER, and
+ * the slave repeats BUILT. The requests of one session are served in sequence, so that a repeated request sees
  * the effect of the first.
  */
 export class SlaveDriver extends Actor {
@@ -210,8 +213,8 @@ export class SlaveDriver extends Actor {
   }
 
   /**
-   * Answers a request within a session, after the session's earlier requests. Throws PIW_UNKNOWN_SLAVE if it has
-   * not said HELLO. A slave that an administrator wants to exit is dismissed, whatever it says.
+   * Answers a request within a session, after the session's earlier requests. Throws PIW_UNKNOWN_SLAVE if the session
+   * is unknown. If an administrator wants the slave to exit at once, the answer to any request is BYE.
    */
   async #inSession<A extends SlaveAnswer | undefined>(
     request: SessionRequest,
@@ -230,8 +233,8 @@ export class SlaveDriver extends Actor {
   }
 
   /**
-   * Answers SENT. While another slave's file of the same name is about to be listed, SENT is repeated, so that
-   * the session's other requests, such as BUSY, are answered in between.
+   * Answers SENT. If another slave's file of the same name will soon be in the database, this tries again every
+   * `LISTING_WAIT.intervalMs`. Between two attempts, the session's other requests, such as BUSY, are answered.
    */
   async #sent(sent: Body<SlaveVerbs, 'SENT'>, from: MessageOrigin): Promise<Answer<SlaveVerbs, 'SENT'>> {
     const giveUpAt = this.clock.monotonicMs() + LISTING_WAIT.maxMs;
@@ -251,7 +254,7 @@ export class SlaveDriver extends Actor {
     return { verb: 'BYE', reason: 'goodbye' };
   }
 
-  /** Raises or clears the condition that no builds can be granted; the slaves are only told to wait. */
+  /** Raises or clears the condition that no builds can be granted. The slaves themselves are just told to wait. */
   #reportGrantError(error: PiwError | undefined): void {
     const { conditions, context } = this;
     if (!error) conditions.clear('no-builds', context.task);

@@ -19,13 +19,13 @@ export interface ArchitectSettings {
   readonly weights: readonly [request: number, release: number, backlog: number];
 }
 
-/** Builds prefetched per priority: the minimum, and the maximum where many are requested. */
+/** Bounds of the number of builds prefetched per priority, which grows while many are requested. */
 const PREFETCH_LIMIT = { min: 4, max: 200 };
 /** A prefetch buffer that is older than this is refilled, however few were requested. */
 const PREFETCH_TTL_MS = 5000;
-/** The buffer grows until it lasts for longer than this. */
+/** A buffer that has to be refilled sooner than this after its last refill is enlarged. */
 const MIN_REFILL_INTERVAL_MS = 250;
-/** Maximum attempts to grant a slave another build when the first choice has just been taken. */
+/** Maximum attempts to grant a slave a build when others take the chosen builds first, and to refill the buffers. */
 const MAX_GRANT_ATTEMPTS = 5;
 /**
  * Seconds between the slow polls that back up the database's notifications, and between checks for expired
@@ -33,23 +33,26 @@ const MAX_GRANT_ATTEMPTS = 5;
  */
 const POLL_INTERVAL_S = 2;
 const EXPIRY_INTERVAL_S = 5;
-/** Every logged build sends a notification; they are handled at most once in this time. */
+/** Every logged build sends a notification; all that arrive within this time lead to one refill. */
 const HINT_DELAY_MS = 50;
-/** Filling a slice of a target is followed by a pause as long as the slice took, at least this. */
+/**
+ * The queue is updated for a target that was added, skipped or removed in slices of its versions. After each slice, the
+ * Architect pauses for as long as the slice took, but at least for this time.
+ */
 const MIN_SLICE_PAUSE_MS = 20;
 /**
- * Milliseconds for which no lease expires after leases could not be renewed: all slaves say BUSY within that
- * time.
+ * Milliseconds for which no lease expires after an outage during which leases could not be renewed: within that time,
+ * all slaves send BUSY again.
  */
 const RENEWAL_GRACE_MS = 60_000;
-/** A server that takes longer than this to answer was down. */
+/** If NATS takes longer than this to answer a ping, it counts as having been down. */
 const OUTAGE_RTT_MS = 5000;
 /**
  * If the offset between two clocks changes by this many milliseconds between two checks, somebody has set a
  * clock.
  */
 const MIN_CLOCK_JUMP_MS = 5000;
-/** A target that nobody has requested for this long is dropped. A waiting slave asks more often. */
+/** A target for which no slave has asked for builds for this long is dropped. A waiting slave asks more often. */
 const TARGET_EXPIRY_MS = 60_000;
 
 /** The next builds of one priority. */
@@ -64,6 +67,7 @@ interface FencedGrantRequest extends queue.BuildAssignment {
   readonly fence: number;
 }
 
+/** A target for which slaves ask for builds, and the builds prefetched for it. */
 interface TargetQueue {
   readonly abi: string;
   readonly platform: string;
@@ -79,17 +83,17 @@ interface TargetQueue {
 }
 
 /**
- * Grants the builds. The Architect prefetches the next builds of each target into memory, where nothing is
- * lost with them: a grant is one SQL statement, executed before the answer, that leases a build only if it is
- * still waiting; builds that are requested together are leased together. A build that was taken or dropped in
- * the meantime is passed over.
+ * Grants the builds. The Architect prefetches the next builds of each target into memory. This copy may be lost or
+ * outdated without harm: a grant is one SQL statement, executed before the answer, that leases a build only if it is
+ * still waiting. Builds that are requested together are leased together. A build that was taken or dropped since it was
+ * prefetched is passed over.
  *
- * While builds of several priorities wait, a weighted round robin chooses among them: a request comes next,
- * and the backlog still moves while releases pour in. When a slave got nothing, READY is published once there
- * is something for its target again. The database's notification is only a hint to refill; a slow poll backs
- * it up.
+ * While builds of several priorities wait, a weighted round robin chooses among them: administrators' requests come
+ * soon, and the backlog still progresses while many releases arrive. If a slave got no build, READY is published as
+ * soon as there is one for its target. The database's notification is only a hint to refill the buffers; a slow poll
+ * backs it up.
  *
- * The Architect also keeps the queue in step with targets that are added or skipped, slice by slice.
+ * The Architect also updates the queue, slice by slice, when targets are added, skipped or removed.
  */
 export class TheArchitect extends Actor {
   readonly #database: Database;
@@ -102,7 +106,7 @@ export class TheArchitect extends Actor {
   readonly #inFlightGrants = new Set<string>();
   /** No lease expires before this time (monotonic clock). */
   #graceUntil: number;
-  /** The database's clock minus this process' monotonic clock. */
+  /** The database's clock minus this process's monotonic clock. */
   #clockOffsetMs: number | undefined;
   /** Cancels the refill that a notification has scheduled. */
   #cancelHint: (() => void) | undefined;
@@ -139,6 +143,7 @@ export class TheArchitect extends Actor {
   #startServing(): void {
     const grantHandlers: Partial<Handlers<typeof builds.verbs>> = {
       NEXT: async ({ fence, lease_s, wants }) => {
+        // Throws if another Architect leads now. `fence` is that of the Slave Driver.
         this.context.fence();
         return { verb: 'BUILDS', granted: await this.#handleNext(fence, lease_s, wants) };
       },
@@ -154,7 +159,7 @@ export class TheArchitect extends Actor {
       },
     };
     this.serve(builds, grantHandlers, { verb: 'NEXT' });
-    // While paused, running builds go on, and nothing more is granted.
+    // While the farm is paused, builds in progress continue, and no more are granted.
     for (const verb of ['RENEW', 'RELEASE']) this.serve(builds, leaseHandlers, { verb, whilePaused: true });
     this.#database.listen(
       'piw_queue',
@@ -184,7 +189,7 @@ export class TheArchitect extends Actor {
         const target = this.#targetFor(abi, platform);
         target.requestedAt = this.clock.monotonicMs();
         const granted = await this.#grantNext(target, { slaveId, leaseS, fence }).catch((error: unknown) => {
-          // The slave gets READY as soon as the database is back.
+          // READY is published as soon as the database is back.
           target.hasWaiters = true;
           throw error;
         });
@@ -220,7 +225,7 @@ export class TheArchitect extends Actor {
     if (age > PREFETCH_TTL_MS) target.limit = Math.max(PREFETCH_LIMIT.min, Math.floor(target.limit / 2));
     const isEmpty = () => target.buffers.every(({ list }) => list.length === 0);
     if (age > PREFETCH_TTL_MS || isEmpty()) await this.#refill(target);
-    // More slaves ask at once than the buffer holds builds for.
+    // More slaves ask at once than there are builds in the buffers: enlarge them.
     for (
       let fetches = 0;
       fetches < MAX_GRANT_ATTEMPTS && isEmpty() && target.buffers.some(({ exhausted }) => !exhausted);
@@ -251,7 +256,7 @@ export class TheArchitect extends Actor {
         for (const granted of await queue.leaseBuilds(this.#database, sameFence, fence))
           results.set(keyOf(granted), granted);
       } catch (error) {
-        // The fence of a replaced Slave Driver; the other grants stand.
+        // The fence is that of a Slave Driver that has been replaced. Grants with another fence are unaffected.
         rethrowUnexpected(error);
         for (const request of sameFence) results.set(keyOf(request), error);
       }
@@ -261,8 +266,8 @@ export class TheArchitect extends Actor {
   }
 
   /**
-   * Refills the prefetch buffers of a target, and publishes READY if slaves wait for it and there is
-   * something.
+   * Refills the prefetch buffers of a target, and publishes READY if slaves wait and at least one buffer is not
+   * empty. While a refill is in progress, returns that one.
    */
   #refill(target: TargetQueue): Promise<void> {
     target.refilling ??= (async () => {
@@ -295,8 +300,8 @@ export class TheArchitect extends Actor {
   }
 
   /**
-   * Refills the targets with an empty priority, and those that slaves wait for; drops those that nobody
-   * requests.
+   * Refills the targets that have an empty buffer or waiting slaves, and drops those that no slave has asked for
+   * lately.
    */
   async #refillStarved(): Promise<void> {
     for (const [key, target] of this.#targets) {
@@ -313,8 +318,8 @@ export class TheArchitect extends Actor {
   }
 
   /**
-   * Requeues the builds of slaves that fell silent, except during the grace period after an outage on this
-   * side.
+   * Requeues builds whose leases have expired, except during the grace period after this process started or could
+   * not reach NATS or the database: slaves could not renew their leases then.
    */
   async #expireLeases(): Promise<void> {
     const began = this.clock.monotonicMs();
@@ -333,8 +338,8 @@ export class TheArchitect extends Actor {
   }
 
   /**
-   * Follows jumps of the database's clock, by which leases expire: they are shifted with it, and nobody loses
-   * one.
+   * Checks whether somebody has set the database's clock, by which leases expire. If so, shifts the leases by the
+   * same time, so that no slave loses one.
    */
   async #followDatabaseClock(): Promise<void> {
     const sentAt = this.clock.monotonicMs();
@@ -350,7 +355,7 @@ export class TheArchitect extends Actor {
     await queue.shiftLeases(this.#database, jumpMs);
   }
 
-  /** Brings the queue in step with the targets, slice by slice, until there is nothing more to do. */
+  /** Updates the queue for targets that were added, skipped or removed, slice by slice, until nothing is left to do. */
   async #fillQueue(): Promise<void> {
     while (!this.isStopping() && !this.paused) {
       const began = this.clock.monotonicMs();

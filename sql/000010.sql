@@ -1,6 +1,7 @@
--- Every name that a wheel was ever published under, with the bytes that it stands for. Lock files, caches and mirrors
--- hold on to both, also after the wheel was removed, so nothing is ever deleted from here.
+-- Every filename under which a wheel was ever published, with the SHA-256 of its contents. Lock files, caches and
+-- mirrors remember both, even after the wheel was removed, so no row is ever deleted from this table.
 
+-- The normalised project name and the version in a wheel's filename, separated by a space.
 create function wheel_stem(filename text) returns text language sql immutable as $$
     select lower(regexp_replace(split_part(filename, '-', 1), '[-_.]+', '-', 'g') || ' ' || split_part(filename, '-', 2))
 $$;

@@ -7,7 +7,7 @@ import type { SlaveSessions } from './slave-sessions.js';
 import type { SlaveState } from './slave-state.js';
 import type { SlaveWaker } from './waker.js';
 
-/** Milliseconds to wait until slaves have received the order to exit. */
+/** Maximum milliseconds to wait until slaves have received the order to exit, and the interval between checks. */
 const DISMISS_TIMEOUT_MS = 3000;
 const DISMISS_POLL_MS = 50;
 
@@ -52,7 +52,7 @@ export class SlaveOrders {
     });
   }
 
-  /** Gives the slave work again, also if it was set aside or rests. */
+  /** Gives the slave work again, even if it was set aside or is resting. */
   async wake(slaveId: number | null): Promise<void> {
     const slaves = this.#options.slaves.findBySlaveId(slaveId);
     for (const slave of slaves) await this.#options.health.endSetAside(slave);

@@ -15,12 +15,13 @@ import type { SlaveState } from './slave-state.js';
 type VerifyAnswer = Answer<typeof fileSystem.verbs, 'VERIFY'>;
 type NameConflict = Extract<VerifyAnswer, { verb: 'REFUSED' | 'TAKEN' }>;
 
-/** Times that one file may arrive damaged. After that the build is requeued: the package is not to blame. */
+/** How many times one file may arrive damaged before the build is requeued: the package is not to blame. */
 const MAX_DAMAGED_TRANSFERS = 5;
 /** Seconds after which a slave asks again whether its file can be taken. */
 const RETRY_AFTER_S = 5;
 /** The limit for all files of one build together, in multiples of the limit for a single file. */
 const BUILD_SIZE_FACTOR = 2;
+
 interface ResultFilesOptions {
   readonly log: Log;
   readonly database: ProtocolClient<typeof oracle.verbs>;
@@ -33,12 +34,13 @@ interface ResultFilesOptions {
 }
 
 /**
- * The outcome of a file that a slave has sent:
+ * The Slave Driver's decision on a file that a slave has sent. A file is `listed` when the database has it for a build.
  *
- *   taken     it is published, or an identical file of another build stands in for it
+ *   taken     it is published, or a file of the same name that another build has published serves this build, too
  *   damaged   bytes were lost or changed in transit; the slave is asked to send it again
- *   rebuilt   an earlier build for the same target has its name; sent again, it gets a build tag
- *   unlisted  another slave has just published a file of its name, which will be listed at any moment
+ *   rebuilt   an earlier build for the same target has published a file of this name; when the slave has sent the new
+ *             one again, that gets a build tag
+ *   unlisted  another slave has just published a file of this name, which will be listed at any moment
  *   given up  it has arrived damaged too often; the build is requeued, and no failure is recorded
  *   refused   the file itself is unacceptable; the build fails with class wrong-wheel
  *   wait      the farm's own disk has a problem; what has arrived is kept, and the slave asks again
@@ -51,8 +53,8 @@ export type FileVerdict =
 const TAKEN: FileVerdict = { is: 'taken' };
 
 /**
- * Has the File Juggler receive, verify and publish the files of a build, and settles what becomes of a file
- * whose name is taken.
+ * Has the File Juggler receive, verify and publish the files of a build, and resolves conflicts with published files of
+ * the same name.
  */
 export class ResultFiles {
   readonly #options: ResultFilesOptions;
@@ -77,7 +79,7 @@ export class ResultFiles {
       : undefined;
   }
 
-  /** Announces the files of a build to the File Juggler. Returns `wait` if its disk has a problem. */
+  /** Announces the files of a build to the File Juggler. Returns `wait` if its disk has a problem, else `taken`. */
   async expect({ user }: SlaveState, { files }: BuildState): Promise<FileVerdict> {
     try {
       for (const transfer of files) {
@@ -134,8 +136,8 @@ export class ResultFiles {
   }
 
   /**
-   * Returns the File Juggler's verdict. A disk error that it throws when it takes a transfer over becomes
-   * LATER, too.
+   * Returns the File Juggler's answer to VERIFY. If it answers with a disk error, which can happen when it takes over a
+   * transfer, that becomes LATER.
    */
   async #requestVerdict(
     slave: SlaveState,
@@ -159,13 +161,14 @@ export class ResultFiles {
   /**
    * Resolves a conflict with a file of the same name.
    *
-   * A listed file stays, and serves this build too: two slaves have built the same wheel at once for two
-   * targets, and the first one counts. If the verdict is TAKEN, a listed file that was built for the same target
-   * is being rebuilt: the slave's file gets a build tag once the slave has sent it again.
+   * A listed file is kept, and serves this build, too: two slaves have built the same wheel at the same time for two
+   * targets, and the first one counts. The exception is the answer TAKEN (the name is taken) for a listed file that was
+   * built for the same target: then this is a rebuild, and the slave's file gets a build tag once the slave has sent it
+   * again.
    *
-   * A file that is not listed yet may be listed soon by another slave, an import or another master's Slave
-   * Driver, so it is waited for: a moment if it is another slave's (`unlisted`), or longer (`wait`). A file that nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is
-   * removed.
+   * A file that is not listed yet may be listed soon by another slave, an import or another master's Slave Driver, so
+   * this build waits for that: a moment if the file is another slave's (`unlisted`), or longer (`wait`). A file that
+   * nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is removed.
    */
   async #resolveNameConflict(
     slave: SlaveState,
@@ -177,7 +180,7 @@ export class ResultFiles {
     const { filename } = transfer.file;
     const { package: name } = build.lease;
     const fields = { slave: slave.slaveId, package: name, file: filename };
-    // Checked before the query: a slave that has dropped the file since then has had it listed.
+    // This is checked before the query: if the other slave's build has been logged since, the query finds the file.
     const publishedByOther = this.#otherSlaveHas(slave, ({ published }) => published === filename);
     const { origin } = await this.#options.database.request('FILEORIGIN', { filename });
     if (origin) {
@@ -189,10 +192,10 @@ export class ResultFiles {
       this.#options.log.info('wheel was rebuilt and gets a build tag', fields);
       return { is: 'rebuilt' };
     }
-    // It will be listed at any moment, unless the other slave has lost its lease.
+    // The file will be listed at any moment, unless the other slave has lost its lease.
     if (publishedByOther && awaitsListing) return { is: 'unlisted' };
-    // A file that one of our own lost builds left behind can go at once: an unchanged stamp means that nobody
-    // has claimed it since.
+    // A file that this Slave Driver has published for a build that lost its lease can be removed at once: an unchanged
+    // stamp means that nobody has claimed it since.
     const mayGo =
       standing &&
       (this.#options.leftovers.includes(filename, standing.stamp) || standing.age_s >= CLAIM_EXPIRY_S);
@@ -207,7 +210,7 @@ export class ResultFiles {
   }
 
   /**
-   * Has the File Juggler forget a transfer. If that fails, the File Juggler's sweep forgets it within a day.
+   * Has the File Juggler forget a transfer. If that fails, the File Juggler's own cleanup forgets it within a day.
    */
   async #forget({ transferId, file }: FileTransfer): Promise<void> {
     await this.#options.files.request('FORGET', { transfer_id: transferId }).catch((error: unknown) => {
@@ -223,7 +226,7 @@ export class ResultFiles {
   }
 }
 
-/** Returns whether the file is from an earlier build for the same target. */
+/** Returns whether the file's origin is an earlier build of the same package and version for the same target. */
 function isRebuildOf(lease: LeaseState, [name, version, abi, platform]: FileOrigin): boolean {
   return (
     lease.package === name && lease.version === version && lease.abi === abi && lease.platform === platform

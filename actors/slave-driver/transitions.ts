@@ -11,8 +11,8 @@ type SessionTransitions = {
 
 /**
  * The transitions of a session: for each request and each of its answers, what the slave is doing afterwards.
- * Since the slaves drive, a request may arrive in any state. `unchanged`: the request was about a lease that
- * the slave no longer holds.
+ * The slaves take the initiative, so a request may arrive in any state. `unchanged`: the request was about a
+ * lease that the slave no longer holds.
  */
 const TRANSITIONS: SessionTransitions = {
   IDLE: { BUILD: ['building'], SLEEP: ['waiting', 'resting'], BYE: ['gone'] },
@@ -23,8 +23,9 @@ const TRANSITIONS: SessionTransitions = {
 };
 
 /**
- * Throws if a session is not in a state that this answer to this request leads to, or holds a lease although
- * the slave neither builds nor sends. `before` is what the slave was doing when the request arrived.
+ * Throws if the session is not in a state that this answer to this request leads to. Throws also if the slave
+ * holds a lease while it neither builds nor sends, or builds or sends without a lease. `before` is what the slave
+ * was doing when the request arrived.
  */
 export function assertTransition(
   request: SessionRequest,

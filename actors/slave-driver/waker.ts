@@ -3,7 +3,7 @@ import type { Bus } from '../../src/bus/bus.js';
 import { wake } from '../../src/protocols/slave-driver.js';
 import type { SlaveState } from './slave-state.js';
 
-/** Sends WAKE to slaves, upon which they say IDLE or BUSY at once. */
+/** Sends WAKE to slaves. A slave answers it by sending its next request, IDLE or BUSY, at once. */
 export class SlaveWaker {
   readonly #bus: Bus;
   readonly #slaves: Iterable<SlaveState>;

@@ -20,26 +20,27 @@ import type { SerialAllocator } from './serials.js';
  */
 const ROOT_INTERVAL_MS = 10_000;
 /**
- * Site-wide pages can take long. They are written so rarely that they take at most this share of the time.
+ * Site-wide pages can take long. After each write, they have to wait so long that writing them takes at most this share
+ * of the time. The root is exempt.
  */
 const SITE_WIDE_TIME_SHARE = 1 / 50;
 /**
- * Milliseconds that a Scribe may take: for a package's pages; for the root, at least; and for a site-wide
- * page, at most. The root gets `ROOT_TIMEOUT_FACTOR` times its last duration, so that installers don't wait
- * long for a Scribe that was killed while writing it.
+ * Timeouts of requests to a Scribe, milliseconds: `siteWide` for site-wide pages, `page` for others. That
+ * for the root is `ROOT_TIMEOUT_FACTOR` times as long as the root took last time, between `root` and `siteWide`: if a
+ * Scribe is killed while it writes the root, another one soon starts again.
  */
 const SCRIBE_TIMEOUT_MS = { page: 20_000, root: 10_000, siteWide: 600_000 };
 const ROOT_TIMEOUT_FACTOR = 4;
 
-/** What follows a page that was written. */
+/** The pages that become due because another page was written. */
 interface FollowUps {
-  /** The request that follows, which is in the backlog. */
+  /** A request that was stored in the backlog. */
   readonly next?: PageRequest | undefined;
-  /** Pages that show what was written, and are not kept in the backlog. */
+  /** Pages whose requests are not stored in the backlog. */
   readonly alsoDue?: readonly PageKind[];
 }
 
-/** How long a page that was written is not written again, and what follows it. */
+/** The result of writing a page: how long it must not be written again, and what follows. */
 interface WrittenPage extends FollowUps {
   readonly cooldownMs: number;
 }
@@ -54,15 +55,15 @@ interface PageWriterOptions {
 }
 
 /**
- * Has Scribes write pages, records that in the backlog, and knows what follows what:
+ * Has Scribes write pages, records in the backlog that they are written, and decides what follows:
  *
- *   a package's page   the root and the other site-wide pages if it has changed; its compression; if it is
- *                      empty, its removal after a root that doesn't list it
- *   a project's page   its compression
- *   the root           its compression; the removal of empty pages
+ *   after a package's page   the root and the other site-wide pages, if the page has changed; compressing it; if it is
+ *                            empty, removing it once a root that doesn't list it is written
+ *   after a project's page   compressing it
+ *   after the root           compressing it; removing the empty pages that waited for it
  *
- * Each write of a package's pages gets a serial, higher than all before, by which a Scribe that is late sees
- * that another was faster.
+ * Each write of a package's pages gets a serial that is higher than all before. By it, a Scribe that is late sees that
+ * another one has already written a newer page.
  */
 export class PageWriter {
   readonly #options: PageWriterOptions;
@@ -70,9 +71,9 @@ export class PageWriter {
   readonly #siteWideScribe: ProtocolClient<typeof scribe.verbs>;
   /** The last duration of each site-wide page, milliseconds. */
   readonly #lastDurationsMs = new Map<string, number>();
-  /** How many roots were started, and the number of the last one that was written. */
+  /** Writes of the root are numbered: the last one that was started, and the last one that was completed. */
   readonly #roots = { started: 0, done: 0 };
-  /** The figures for the home page; undefined: none have come yet. */
+  /** The figures for the home page; undefined until the first ones arrive. */
   statistics: Statistics | undefined;
 
   constructor(options: PageWriterOptions) {
@@ -83,22 +84,22 @@ export class PageWriter {
     this.#siteWideScribe = scribeClient(SCRIBE_TIMEOUT_MS.siteWide);
   }
 
-  /** Gives Scribes this long for a page from now on, and doesn't wait for one if none is running. */
+  /** From now on, uses this timeout for pages that are not site-wide, and doesn't retry if no Scribe is running. */
   hurry(timeoutMs: number): void {
     this.#scribe = new ProtocolClient(this.#options.bus, scribe, undefined, { timeoutMs, once: true });
   }
 
-  /** Returns how long a page took when it was last written, milliseconds; 0: unknown, or not long. */
+  /** Returns how long a site-wide page took last time, milliseconds; 0 for other pages, or if unknown. */
   lastDurationMs({ key }: PendingPage): number {
     return this.#lastDurationsMs.get(key) ?? 0;
   }
 
-  /** Returns whether a page has to wait for a root that doesn't list it. */
+  /** Returns whether an empty page can't be removed yet, because no root without it was written yet. */
   isHeld(page: PendingPage): boolean {
     return page.afterRoot > this.#roots.done;
   }
 
-  /** Has a page written. Calls `freeWorker` when the Scribe is done, before that is recorded. */
+  /** Has a page written. Calls `freeWorker` when the Scribe is done, before the backlog is updated. */
   async write(
     page: PendingPage,
     requests: readonly PageRequest[],
@@ -185,6 +186,7 @@ export class PageWriter {
     requests: readonly PageRequest[],
     freeWorker: () => void,
   ): Promise<FollowUps> {
+    // The root no longer lists the package, so an empty page can be removed.
     const leave = page.afterRoot > 0 && !this.isHeld(page);
     return await this.#withSerial(async (serial) => {
       const written = await this.#scribe.request('PKG', { package: name, serial, leave }).finally(freeWorker);
@@ -200,7 +202,7 @@ export class PageWriter {
     });
   }
 
-  /** Writes the root. Only one runs at a time, because the root is one page. */
+  /** Has the root written. Only one write runs at a time, because a page is with one Scribe at a time. */
   async #writeRoot(): Promise<void> {
     this.#roots.started += 1;
     const rootNumber = this.#roots.started;

@@ -7,7 +7,7 @@ export type FieldSchemas = Readonly<Record<string, Schema>>;
 /** A message of a protocol, and its possible answers. */
 export interface VerbSpec {
   readonly fields: FieldSchemas;
-  /** The possible answers; ERROR is always possible. Without answers, the message is published. */
+  /** The possible answers; ERROR is always possible. A message without answers is published: nobody replies to it. */
   readonly answers?: Readonly<Record<string, FieldSchemas>>;
 }
 export type VerbSpecs = Readonly<Record<string, VerbSpec>>;
@@ -17,9 +17,9 @@ type VerbMessages<M extends Readonly<Record<string, FieldSchemas>>> = {
   [V in keyof M & string]: { readonly verb: V } & FieldValues<M[V]>;
 }[keyof M & string];
 
-/** The fields of verb V. */
+/** The fields of verb K. */
 export type Body<V extends VerbSpecs, K extends keyof V> = FieldValues<V[K]['fields']>;
-/** Any message of the protocol, as an object with its verb. */
+/** Any message of the protocol that is not an answer, as an object with its verb. */
 export type VerbMessage<V extends VerbSpecs> = {
   [K in keyof V & string]: { readonly verb: K } & Body<V, K>;
 }[keyof V & string];
@@ -77,7 +77,7 @@ class MessageCodec {
   }
 }
 
-/** A protocol: its name, which is a token of its subjects, and its messages. */
+/** A protocol, also called a conversation: its name, which is a token of its NATS subjects, and its messages. */
 export class Protocol<V extends VerbSpecs> {
   readonly name: string;
   readonly verbs: V;

@@ -8,16 +8,16 @@ interface ProjectPage {
   readonly status: IndexProject['status'];
   readonly etag: string | null;
   readonly releases: readonly ProjectRelease[];
-  /** Null if it was not requested, or the project has none. */
+  /** The one-line summary. Null if it was not requested or could not be read, or if the project has none. */
   readonly description: string | null;
 }
 
 const MAX_DESCRIPTION_CHARS = 2000;
 
 /**
- * Reads a project's page of the simple API. With `json`, the address of PyPI's JSON API, it also reads the project's
- * one-line description, which is on no other page. Returns 'same' if the page still has the ETag, and 'missing' if the
- * index doesn't have the project. Throws PIW_INDEX.
+ * Reads a project's page in the simple index. If `json` is set, the base URL of PyPI's JSON API, it also reads the
+ * project's one-line summary, which only that API has. Returns 'same' if the page's ETag is still `etag`, and
+ * 'missing' if the index doesn't have the project. Throws PIW_INDEX.
  */
 export async function readProject(
   index: SimpleIndexClient,
@@ -40,6 +40,7 @@ export async function readProject(
   };
 }
 
+/** The parts used here of what PyPI's JSON API returns for a project. */
 interface LegacyJson {
   readonly info?: { readonly summary?: unknown };
   readonly last_serial?: unknown;
@@ -51,7 +52,7 @@ async function readSummary(jsonUrl: string, name: string, options: HttpOptions):
   return typeof text === 'string' && text.trim() !== '' ? text.trim().slice(0, MAX_DESCRIPTION_CHARS) : null;
 }
 
-/** Returns all releases of a project, also those without files (only the JSON API has them); undefined on failure. */
+/** Returns all versions of a project, also those without files, which only the JSON API has; undefined on failure. */
 export async function readReleaseList(
   jsonUrl: string,
   name: string,
@@ -80,7 +81,7 @@ async function fetchLegacyJson(
     const body: unknown = JSON.parse(page.body);
     return typeof body === 'object' && body !== null ? body : undefined;
   } catch (error) {
-    // Builds don't depend on it, and the next visit retries it.
+    // Builds don't depend on this data, and it is requested again with the next fetch of the page.
     if (error instanceof PiwError || error instanceof SyntaxError) return undefined;
     throw error;
   }

@@ -5,12 +5,12 @@ const UNKNOWN_AGENT: LogAgent = [null, null, null, null, null, null, null, null,
 const MAX_FIELD_LENGTH = 200;
 
 /**
- * Parses a user agent as it stands in the log. Recognises these forms:
+ * Parses a User-Agent header as written in the log. Recognises these forms:
  *
- * - `NAME/VERSION {JSON}` of pip, uv and pdm, which contains all fields;
- * - `poetry/2.1.4 CPython/3.11.7 Linux/6.1.0` of Poetry, conda and old pip: the installer, then the Python and the
- *   system in any order, and (conda) the distribution;
- * - any other `NAME/VERSION`, except browsers, which are not installers.
+ * - `NAME/VERSION {JSON}` of pip, uv and pdm, which has all fields;
+ * - `poetry/2.1.4 CPython/3.11.7 Linux/6.1.0` of Poetry, conda and old versions of pip: the installer, then the Python
+ *   and the operating system in any order, and from conda the distribution;
+ * - any other `NAME/VERSION`, which is taken for an installer, except `Mozilla`, which is a browser.
  */
 export function parseUserAgent(raw: string): LogAgent {
   const text = decodeUtf8(unescapeLogText(raw));
@@ -28,7 +28,7 @@ function fromJson(json: string, [installer, version]: Installer): LogAgent {
   try {
     data = JSON.parse(json);
   } catch {
-    // Truncated or made up: the installer in front of it still counts.
+    // The JSON is truncated or invalid. The installer's name and version, which precede it, are still used.
   }
   const stringAt = (...keys: string[]): string | null => {
     const value = keys.reduce<unknown>(
@@ -54,6 +54,7 @@ function fromJson(json: string, [installer, version]: Installer): LogAgent {
 
 const PYTHONS = new Set(['cpython', 'pypy', 'graalpy', 'jython', 'ironpython']);
 const SYSTEMS = new Set(['linux', 'darwin', 'windows', 'freebsd', 'openbsd', 'netbsd', 'cygwin', 'sunos']);
+/** Products in conda's User-Agent header that are not the distribution. */
 const LIBRARIES = new Set(['requests', 'urllib3', 'httpx', 'glibc', 'musl', 'solver', 'aau', 'libcurl']);
 
 function fromProducts(rest: string, [installer, version]: Installer): LogAgent {

@@ -1,8 +1,8 @@
 import pep440 from '@renovatebot/pep440';
 
 /**
- * PEP 440, appendix B, with groups of our own: epoch, release, pre, post, dev, local. Numbers stay text,
- * because some versions consist of dates and hashes that no double can hold.
+ * The regular expression of PEP 440, appendix B, with our own capture groups: epoch, release, pre, post, dev, local.
+ * Numbers remain strings, because some versions contain numbers (dates, hashes) too large for a double.
  */
 const PEP440_PATTERN = new RegExp(
   String.raw`^\s*v?(?:(\d+)!)?(\d+(?:\.\d+)*)` +
@@ -40,14 +40,14 @@ function parseVersion(version: string): VersionParts | undefined {
   };
 }
 
-/** Returns a suffix's number: 0 for a letter without one. */
+/** Returns the number of a suffix such as `rc1`: 0 if the suffix has none, as in `1.0a`. */
 const orZero = (number: string | undefined): string => (number === undefined || number === '' ? '0' : number);
 
 export const isPep440 = (version: string): boolean => PEP440_PATTERN.test(version);
 
 /**
- * Returns a text that sorts bytewise as PEP 440 sorts the versions; a version that isn't valid under PEP 440
- * sorts before all that are. Equal versions (1.0 and 1.0.0) have the same key.
+ * Returns a string whose bytewise order is PEP 440's order of versions. A version that isn't valid under PEP 440
+ * sorts before all valid ones. Equal versions (1.0 and 1.0.0) have the same key.
  */
 export function sortKey(version: string): string {
   const cached = sortKeyCache.get(version);
@@ -58,7 +58,7 @@ export function sortKey(version: string): string {
   return key;
 }
 
-/** Most packages have a 1.0.0: among millions of versions, few have a unique text. */
+/** Caches keys: most packages have a version like 1.0.0, so millions of versions have far fewer distinct strings. */
 const sortKeyCache = new Map<string, string>();
 const MAX_CACHED_KEYS = 10_000;
 
@@ -67,14 +67,16 @@ function computeSortKey(version: string): string {
   if (!parts) return `0${version}`;
   const { epoch, release, pre, post, dev, local } = parts;
   const lastNonZero = release.findLastIndex((number) => /[1-9]/.test(number));
-  // `b` before each number and `a` at the end: a longer version sorts after its prefix.
+  // `b` precedes each number and `a` ends the list, so that a longer version sorts after its own prefix.
   const numbers = release.slice(0, lastNonZero + 1).map((number) => `b${lengthPrefixed(number)}`);
+  // The order of PEP 440: 1.0.dev0 < 1.0a1 < 1.0b1 < 1.0rc1 < 1.0 and 1.0.post1.
   const rank = { a: '1', b: '2', rc: '3' };
   const stage = pre
     ? rank[pre[0]] + lengthPrefixed(pre[1])
     : post === undefined && dev !== undefined
       ? '0'
       : '4';
+  // In a local version, numbers (`c`) sort after text (`b`).
   const locals = local.map((part) => (/^\d+$/.test(part) ? `c${lengthPrefixed(part)}` : `b${part} `));
   return [
     `1${lengthPrefixed(epoch)}`,
@@ -86,7 +88,7 @@ function computeSortKey(version: string): string {
   ].join('');
 }
 
-/** Returns a number's digits, preceded by their count, so that texts compare as the numbers do. */
+/** Returns a number's digits, preceded by their count, so that the strings sort as the numbers do. */
 function lengthPrefixed(number: string): string {
   const plain = number.replace(/^0+(?=\d)/, '');
   return String(plain.length).padStart(3, '0') + plain;
@@ -106,8 +108,8 @@ export function isPrerelease(version: string): boolean {
 }
 
 /**
- * One clause of a specifier, as packaging reads it: an operator and a version, with `.*` only after == and
- * !=.
+ * One clause of a specifier, as the packaging library parses it: an operator and a version, which may end with `.*`
+ * only after == and !=.
  */
 const SPECIFIER_CLAUSE_PATTERN =
   /^\s*(?:===\s*[^\s,;()]+|(?:==|!=)\s*(?:\d+!)?\d+(?:\.\d+)*\.\*|(?:~=|==|!=|<=|>=|<|>)\s*([^\s,*]+))\s*$/;
@@ -124,9 +126,8 @@ export function isSpecifier(specifier: string): boolean {
 }
 
 /**
- * Returns whether a requires-python admits some interpreter of this version, `X.Y`. A target says no more
- * than that, so its latest bug fix release is checked. As in pip, a specifier that makes no sense admits
- * everything.
+ * Returns whether a Requires-Python specifier admits a Python version `X.Y`. The bug fix release of a target's Python
+ * is unknown, so `X.Y.99` is checked, as the latest one. As in pip, an invalid specifier admits everything.
  */
 export function admits(specifier: string, pythonVersion: string): boolean {
   if (specifier.trim() === '' || !pep440.validRange(specifier)) return true;

@@ -13,7 +13,7 @@ import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(60_000);
 
-/** Runs every scheduled task within 100 ms. */
+/** A clock whose timers fire after at most 100 ms. */
 const hurriedClock = {
   now: systemClock.now,
   monotonicMs: systemClock.monotonicMs,
@@ -27,7 +27,7 @@ for (const [removed, remaining] of [
   ['keep', ['1.0', '2.0', '3.0', '4.0']],
 ] as const) {
   void t.test(
-    `wheels of versions that were removed from the index, after the grace period, with removed=${removed}`,
+    `removed=${removed} applies after the grace period to wheels of versions removed from the index`,
     async (t) => {
       const { db, dsn } = await testDatabase(t);
       const output = await mkdtemp(join(tmpdir(), 'piw-sweep-'));

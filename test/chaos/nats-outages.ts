@@ -1,11 +1,13 @@
 /**
- * Runs a farm whose nats-server fails in every way that it can: its disk is full for 25 s, it hangs for 30
- * and 60 s, and it is restarted 20 times, in five ways in turn. Builds must resume by themselves within 15 s
- * of its return (30 s for the disk), nothing may crash, and nothing may be connected or subscribed twice.
+ * Runs a farm whose nats-server fails in several ways: its disk is full for 25 s (`full`), it is suspended for
+ * 30 s and for 60 s (`hang`), and it has 20 short outages of five kinds in turn (`restarts`): four kinds of
+ * restart, and a suspension of 8 s. Within 15 s of the end of each outage (30 s for the full disk), two builds per
+ * slave must have been logged. No process may crash, and no connection or subscription may be left over.
  *
  *     node dist/test/chaos/nats-outages.js [full] [hang] [restarts] [--restarts N] [--slaves N]
  *
- * Prints a line for each outage; exits with 1 if any check fails. The full disk requires root.
+ * Prints a line for each outage; exits with 1 if any check fails. `full` requires root. With PIW_OUTAGE_LOG set, it
+ * also prints everything that the farm has logged.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -14,7 +16,7 @@ import { withOutageFarm, type OutageFarm, type OutageNats } from './outage-farm.
 
 interface Outage {
   readonly name: string;
-  /** Seconds after its end within which builds must resume. */
+  /** Seconds after the end of the outage within which the builds must have been logged. */
   readonly limitS: number;
   /** Resolves when the server works again. */
   readonly run: (nats: OutageNats) => Promise<void>;
@@ -60,11 +62,14 @@ const RESTARTS: readonly Outage[] = [
   }),
 ];
 
-/** Maximum seconds to wait for builds before an outage counts as permanent. */
+/** Maximum seconds to wait for builds. After that, the farm counts as not recovered. */
 const BUILD_WAIT_LIMIT_S = 240;
-/** Seconds within which the connections must be restored. */
+/** Seconds within which the counts of connections, consumers and subscriptions must be as before the outage. */
 const SETTLE_LIMIT_S = 20;
-/** Subscriptions come and go with transfers; only more than this counts as doubled. */
+/**
+ * The number of subscriptions changes with the transfers in progress, so it may be up to this many times as large as
+ * before the outage.
+ */
 const SUBSCRIPTION_SLACK = 1.25;
 const CRASH = /bug in piw|internal error|unhandled|^\s+at .*[:(]\d+:\d+\)?$|NatsError/i;
 
@@ -87,7 +92,7 @@ const printRow = (...cells: readonly string[]) => {
   console.log(cells.map((cell, n) => (n === 0 ? cell.padEnd(24) : cell.padStart(18))).join(''));
 };
 
-/** Returns the seconds until `additional` more builds are logged. */
+/** Waits until `additional` more builds are logged, or BUILD_WAIT_LIMIT_S has passed. Returns the seconds waited. */
 async function secondsUntilBuilds(farm: OutageFarm, additional: number): Promise<number> {
   const began = performance.now();
   const target = (await farm.buildCount()) + additional;

@@ -1,4 +1,4 @@
-/** Lock files stay valid: a wheel that was removed and built again has the same hash. */
+/** Checks that a lock file stays valid: a wheel that was removed and built again has the same hash. */
 import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -97,7 +97,7 @@ else
     };
     await run('lock', '--default-index', `${siteUrl}/simple/`);
 
-    // It is built again later, by another slave in another folder.
+    // The wheel is removed from the farm, and built again later, by another slave in another folder.
     await stopSlave();
     t.match(await piwRunner(settings)('remove', '--yes', NAME, '2.0'), { code: 0 });
     await until(async () => (await listedWheels()).length === 0, 30_000);

@@ -3,7 +3,10 @@ import { freePort } from '../../src/servers/ports.js';
 import { until } from '../helpers/bus.js';
 import type { RunningWebServer } from '../helpers/web-servers.js';
 
-/** Starts Python's own web server on a folder: it serves HTML whatever Accept says. Its access log is not read. */
+/**
+ * Starts Python's own web server (http.server) on a folder. It serves HTML whatever the Accept header says, and its
+ * access log is not read. `kind` has no value for this server, so `piw web` stands in; no caller reads it.
+ */
 export async function startPythonServer(python: string, folder: string): Promise<RunningWebServer> {
   const port = await freePort();
   const args = ['-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, String(port)];

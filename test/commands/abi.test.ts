@@ -16,7 +16,7 @@ t.setTimeout(200_000);
 
 const ARM = 'linux_aarch64';
 
-/** Versions 1 to `count` of a package. */
+/** Adds a package with the versions 1 to `count`. */
 async function addVersions(db: Database, name: string, count: number): Promise<void> {
   const releases = Array.from({ length: count }, (_, n) => ({
     ...{ version: String(n + 1), released: 1.6e12 + n, yanked: null, has_sdist: true, sdist_url: null },
@@ -113,7 +113,7 @@ void t.test('piw abi list shows the progress of the queue', async (t) => {
   await addVersions(db, 'demo', 10_000);
   const { piw } = piwRunnerWithTasks(t, ['the-oracle'], { dsn });
   await piw('abi', 'add', 'cp311', '--platform', ARM);
-  // The Architect, which would continue, is not running.
+  // Registering queues the first 3000 versions. The Architect, which would queue the others, is not running.
   t.equal((await listedTargets(piw))[1], `cp311 ${ARM} filling, 30 %`);
   while (await fillSlice(db));
   t.equal((await listedTargets(piw))[1], `cp311 ${ARM} active`);
@@ -157,7 +157,7 @@ void t.test(
   },
 );
 
-void t.test('a slave with an unknown target waits until the command that the log names is run', async (t) => {
+void t.test('a slave with an unregistered target gets no work until the logged command is run', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await addVersions(db, 'demo', 1);
   const logLines: string[] = [];
@@ -181,7 +181,7 @@ void t.test('a slave with an unknown target waits until the command that the log
   t.equal(await idle(), 'SLEEP');
   const line = logLines.find((text) => text.includes('piw abi add')) ?? '';
   t.match(line, `nothing is built for cp311 on ${ARM}; to register it: piw abi add cp311 --platform ${ARM}`);
-  // Run the command that the log names.
+  // Run the command that the log line suggests.
   const command = /piw (abi add \S+ --platform \S+)/.exec(line)?.[1]?.split(' ') ?? [];
   t.equal((await piw(...command)).code, 0);
   await until(async () => (await idle()) === 'BUILD', 30_000);

@@ -1,6 +1,7 @@
 /**
  * Runs a Cloud Gazer and an Architect in a process of their own, which a test can kill. Its argument is a
- * FeedProcessArgs in JSON. Its clock runs CLOCK_SPEED times as fast, so that ten minutes of disorder pass in seconds.
+ * FeedProcessArgs in JSON. The Cloud Gazer's clock runs CLOCK_SPEED times as fast as real time, so that the ten minutes
+ * for which it waits for older events of the changelog pass in seconds.
  */
 import { fileURLToPath } from 'node:url';
 import { CloudGazer, type CloudGazerSettings } from '../../actors/cloud-gazer.js';

@@ -7,7 +7,7 @@ const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const PIP = `${JSON_TYPE}, ${HTML_TYPE}; q=0.1, text/html; q=0.01`;
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8';
 
-/** A request and its expected answer; properties that are not given may have any value. */
+/** A request and its expected response. Properties of the response that are omitted may have any value. */
 export interface Expectation {
   readonly title: string;
   readonly path: string;
@@ -17,11 +17,11 @@ export interface Expectation {
   readonly type?: string | RegExp;
   /** The decompressed body. */
   readonly body?: string;
-  /** The path of the redirect; its scheme and host may be any. */
+  /** The path in the Location header, whose scheme and host may be any. */
   readonly location?: string;
-  /** Headers of the answer; null: the header is missing. */
+  /** Headers of the response; null: the header must be missing. */
   readonly with?: Readonly<Record<string, string | RegExp | null>>;
-  /** The status with which one of the servers deviates, and why that can't be avoided. */
+  /** The servers that respond with another status, and why that can't be avoided. */
   readonly unless?: Partial<Readonly<Record<WebServerKind, readonly [status: number, reason: string]>>>;
 }
 
@@ -32,7 +32,7 @@ const wheel = `${project}${WHEEL}`;
 const HTML = 'text/html; charset=utf-8';
 const logText = `/${logPath(LOG_BUILD, 'txt')}`;
 
-/** [Accept, the resulting form]. */
+/** [Accept header, the form of the page that must be sent]. */
 const NEGOTIATED: readonly (readonly [accept: string, form: 'html' | 'v1_html' | 'v1_json'])[] = [
   [PIP, 'v1_json'],
   [`${JSON_TYPE}, ${HTML_TYPE};q=0.2, text/html;q=0.01`, 'v1_json'],
@@ -77,7 +77,7 @@ const NOT_ACCEPTABLE = [
   `${JSON_TYPE}x`,
 ];
 
-/** [requested path, target]. */
+/** [requested path, path of the redirect]. */
 const REDIRECTS: readonly (readonly [from: string, to: string])[] = [
   ['/simple', '/simple/'],
   ['/simple/demo-pkg', '/simple/demo-pkg/'],
@@ -106,7 +106,7 @@ const REDIRECTS: readonly (readonly [from: string, to: string])[] = [
   ['/static', '/static/'],
 ];
 
-/** Paths that are answered with 404 and the farm's own page. */
+/** Paths that get status 404 and the farm's own error page. */
 const NOT_FOUND_PATHS = [
   '/nothing',
   '/nothing/',
@@ -158,11 +158,12 @@ const FOREVER = 'public, max-age=31536000, immutable';
 const BAD_REQUEST = [400, 'it rejects such a path before it applies any configuration'] as const;
 
 /**
- * All three servers answer alike, except for `unless` and for these differences, which are not in the table:
+ * The tests for all three servers: nginx, Apache, and our own. They respond alike, except where `unless` says
+ * otherwise, and except for these differences, which the table does not cover:
  *
- * - Only our own server sends X-PyPI-Last-Serial: the others can't take a header from a page. All three have the serial
- *   where PEP 691 clients look for it, in the JSON's meta._last-serial.
- * - Of two forms with the same q, nginx and Apache send JSON, and our own server the one that Accept names first.
+ * - For pages of the simple index, only our own server sends X-PyPI-Last-Serial: the others can't read a header's value
+ *   from a page. With all three, the serial is where PEP 691 clients look for it, in the JSON's meta._last-serial.
+ * - If two forms have the same q, nginx and Apache send JSON, and our own server sends the one that Accept names first.
  * - nginx and Apache ignore the q of `…latest+json` if Accept also names the same form as `v1`.
  * - Apache omits Access-Control-Allow-Origin from a 304 (browsers keep the one they have), and sends an empty Allow
  *   header beside the correct one.
@@ -176,7 +177,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     body: CONTENTS['index.html'] ?? '',
     with: { ...SECURITY, 'cache-control': 'no-cache' },
   },
-  { title: 'a page by its name', path: '/packages.html', status: 200, type: HTML, with: SECURITY },
+  { title: 'a page by its filename', path: '/packages.html', status: 200, type: HTML, with: SECURITY },
   { title: 'a query is ignored', path: '/packages.html?q=.x/../y', status: 200, type: HTML },
   {
     title: 'a stylesheet',
@@ -244,7 +245,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
   },
   { title: 'the root for a browser', path: '/simple/', ...accepting(BROWSER), status: 200, type: HTML },
   ...NOT_ACCEPTABLE.map((accept): Expectation => ({
-    title: `nothing for Accept: ${accept}`,
+    title: `406 for Accept: ${accept}`,
     path: project,
     ...accepting(accept),
     status: 406,
@@ -252,20 +253,20 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { vary: /\baccept\b(?!-)/i },
   })),
   {
-    title: 'a form by its own name',
+    title: 'a form of a page by its filename',
     path: `${project}index.v1_json`,
     status: 200,
     type: JSON_TYPE,
     body: formContents('v1_json'),
   },
   {
-    title: 'a form of the root by its own name',
+    title: 'a form of the root by its filename',
     path: '/simple/index.v1_html',
     status: 200,
     type: HTML_TYPE,
   },
   {
-    title: 'a missing project is missing in every form',
+    title: 'a missing project gets 404, not 406, whatever Accept says',
     path: '/simple/nothing/',
     ...accepting('image/png'),
     status: 404,
@@ -347,7 +348,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     with: { ...SECURITY, 'x-pypi-last-serial': '7', 'cache-control': 'no-cache', etag: /^"/ },
   },
   {
-    title: 'other pages have no serial header',
+    title: 'pages that are not a project have no serial header',
     path: '/',
     status: 200,
     with: { 'x-pypi-last-serial': null },
@@ -371,7 +372,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     unless: { nginx: [range === 'bytes=2-4' ? 206 : 416, 'it applies ranges to every method'] },
   })),
   { title: 'HEAD of a page', path: project, method: 'HEAD', status: 200, body: '', type: HTML },
-  { title: 'HEAD of nothing', path: '/nothing', method: 'HEAD', status: 404, body: '' },
+  { title: 'HEAD of a missing page', path: '/nothing', method: 'HEAD', status: 404, body: '' },
   {
     title: 'a range in the middle',
     path: wheel,
@@ -419,7 +420,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     unless: { Apache: [416, 'it does not send the length of the file'] },
   },
   {
-    title: 'several ranges get the whole file',
+    title: 'a request for several ranges gets the whole file',
     path: wheel,
     headers: { range: 'bytes=0-1,4-5' },
     status: 200,
@@ -433,7 +434,7 @@ export const EXPECTATIONS: readonly Expectation[] = [
     body: '0123456789',
   },
   {
-    title: 'a range of another version gets the whole file',
+    title: 'a range with an If-Range that does not match gets the whole file',
     path: wheel,
     headers: { range: 'bytes=2-4', 'if-range': '"another"' },
     status: 200,

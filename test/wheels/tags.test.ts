@@ -13,7 +13,7 @@ import {
 import { admits, compareVersions, sameVersion, sortKey } from '../../src/wheels/versions.js';
 
 const LINUX = 'linux_x86_64';
-/** Returns whether a wheel serves a target. `by` is the ABI that built it. */
+/** Returns whether a wheel with this tag serves a target. `by` is the ABI of the Python that built it, if known. */
 const serves = (tag: string, abi: string, platform = LINUX, by?: string): boolean => {
   const [py = '', wheelAbi = '', wheelPlatform = ''] = tag.split('-');
   const reach = reachOf(
@@ -49,7 +49,7 @@ void t.test('a wheel serves the targets that its tags admit', (t) => {
   t.end();
 });
 
-void t.test('a pure wheel serves all kinds of Python only if CPython with a GIL has built it', (t) => {
+void t.test('a pure wheel built by PyPy or free-threaded CPython serves only that kind of Python', (t) => {
   const abis = ['cp39', 'cp311', 'cp313t', 'cp314t', 'pypy39_pp73', 'pypy310_pp73'];
   const served = (tag: string, by?: string) => abis.filter((abi) => serves(tag, abi, LINUX, by));
   t.same(served('py3-none-any', 'cp311'), abis);
@@ -73,7 +73,7 @@ void t.test('a pure wheel serves all kinds of Python only if CPython with a GIL 
   t.end();
 });
 
-void t.test('coverage equals what pip itself would install', (t) => {
+void t.test('a wheel serves a CPython target exactly if pip there accepts its tag', (t) => {
   const script = `
 import json, itertools
 from pip._vendor.packaging import tags
@@ -94,7 +94,7 @@ print(json.dumps(out))`;
   t.end();
 });
 
-void t.test('ABIs sort by version, with free-threaded ones and PyPy last', (t) => {
+void t.test('ABIs sort by version, with free-threaded ones after the others and PyPy last', (t) => {
   const mixed = ['pypy39_pp73', 'cp313t', 'cp311', 'cp39', 'cp310', 'cp313'];
   const sorted = mixed.map((abi) => ({ abi, platform: LINUX })).sort(compareTargets);
   t.same(
@@ -105,7 +105,7 @@ void t.test('ABIs sort by version, with free-threaded ones and PyPy last', (t) =
   t.end();
 });
 
-void t.test('wheel filenames are parsed, and others are refused', (t) => {
+void t.test('valid wheel filenames are parsed, and invalid ones are rejected', (t) => {
   t.match(parseWheelName('a.b-1.0+x.1-2b-cp311-abi3-linux_x86_64.whl'), {
     distribution: 'a.b',
     version: '1.0+x.1',
@@ -131,7 +131,7 @@ void t.test('wheel filenames are parsed, and others are refused', (t) => {
   t.end();
 });
 
-void t.test('versions sort as in packaging, and equal ones have the same key', (t) => {
+void t.test('versions sort as in the packaging library, and equal versions have the same key', (t) => {
   const parts = [
     '1.0',
     '1.0.0',
@@ -186,7 +186,7 @@ print(json.dumps([[(Version(a) > Version(b)) - (Version(a) < Version(b)) for b i
   t.end();
 });
 
-void t.test('requires-python, names and requirements are parsed', (t) => {
+void t.test('Requires-Python specifiers, names and requirements are parsed', (t) => {
   t.equal(admits('>=3.9', '3.9'), true);
   t.equal(admits('>=3.12', '3.11'), false);
   t.equal(admits('>=3.9.2,<4', '3.9'), true);

@@ -1,7 +1,7 @@
 /**
- * The data of the search is a tree of small files, one for each word prefix that enough names share. Keys are names,
- * from the start of any of their words on, without hyphens: `restframework` finds django-rest-framework. A file is
- * JSON:
+ * The data of the search is a tree of small files, one for each word prefix that enough names share. A name has one key
+ * for each of its words: the rest of the name from the start of that word, without hyphens. So `restframework` finds
+ * django-rest-framework. A file is JSON:
  *
  *     {"p":"restf","c":"ir","t":[ROW…],"r":[ROW…],"d":"sub subs"}
  *
@@ -9,7 +9,8 @@
  *   c  the characters that follow `p` in a child file, which is named `p` plus that character
  *   t  only with `c`: the best of all entries in this file and below, i.e. the first page of results
  *   r  all other entries that begin with `p`, best first; of those whose key is exactly `p`, only the best
- *   d  only in a file for two characters: the names of all files below, without these two characters; a shortcut
+ *   d  only in a file for two characters: the names of all files below, without these two characters, so that a
+ *      browser can load the right one in one step
  *
  * Each file works whatever state the others are in: children are written before their parents and removed after them.
  * ROW is [name, downloads in the last 30 days, files, description].
@@ -18,7 +19,7 @@ export interface SearchEntry {
   /** The name from the start of one of its words to its end, without hyphens. */
   readonly key: string;
   readonly name: string;
-  /** The key begins at the first word of the name. */
+  /** Whether the key begins at the first word of the name. */
   readonly isWholeName: boolean;
   readonly downloads: number;
   /** The row as JSON. */
@@ -38,7 +39,7 @@ const MAX_LEAF_BYTES = 20_000;
 /** Limits the rows in `r` of a file with children. */
 const MAX_REST_BYTES = 6000;
 
-/** Orders entries by downloads, most first; then names that begin with the key; then by length, shortest first. */
+/** Orders entries by downloads, most first; then whole names before parts of names; then by length, shortest first. */
 function compareEntries(a: SearchEntry, b: SearchEntry): number {
   if (a.downloads !== b.downloads) return b.downloads - a.downloads;
   if (a.isWholeName !== b.isWholeName) return a.isWholeName ? -1 : 1;
@@ -85,8 +86,8 @@ function addBranch(prefix: string, entries: readonly SearchEntry[], files: TreeF
     finish(`"r":${rowsJson([...entries].sort(compareEntries))}`);
     return;
   }
-  // Keys that end here can't be split by another character. `sdk`, for example, is the last word of thousands of names:
-  // only the best of them are kept.
+  // Keys that equal the common prefix have no next character by which to split them. There may be many: `sdk` is the
+  // last word of thousands of names. Only the best of them are kept.
   const endingHere: SearchEntry[] = [];
   const byNextCharacter = new Map<string, SearchEntry[]>();
   for (const entry of entries) {
@@ -136,7 +137,7 @@ function rowsJson(entries: readonly SearchEntry[]): string {
   return `[${out}]`;
 }
 
-/** Returns the file for one character: the best entries that begin with it, and the second characters that occur. */
+/** Returns the file for one character: the best entries that begin with it, and which second characters occur. */
 export const letterFile = (prefix: string, entries: readonly SearchEntry[], seconds: string): TreeFile => ({
   prefix,
   content: `{"p":"${prefix}","c":"${seconds}","t":${rowsJson(entries)},"r":${rowsJson(entries.filter(({ key }) => key.length === 1))}}`,
