@@ -144,7 +144,7 @@ export class Bus {
     const deadline = performance.now() + (options.patienceMs ?? 10_000);
     let lastFailure = 'no answer yet';
     const report = (): void => {
-      const secondsLeft = Math.max(0, Math.ceil((deadline - performance.now()) / 1000));
+      const secondsLeft = Math.max(0, Math.round((deadline - performance.now()) / 1000));
       onWaiting?.(`waiting for ${target} (${lastFailure}); giving up in ${String(secondsLeft)} s`);
     };
     const connect = () =>
@@ -197,9 +197,10 @@ export class Bus {
     const timeoutMs = options.timeoutMs ?? 5000;
     const deadline = performance.now() + Math.max(options.patienceMs ?? 0, timeoutMs);
     const { payload, header } = await this.#encodeBody(body);
+    let lastFailure: PiwError | undefined;
     for (;;) {
+      const timeout = Math.max(1, Math.min(timeoutMs, deadline - performance.now()));
       try {
-        const timeout = Math.max(1, Math.min(timeoutMs, deadline - performance.now()));
         const answer = await this.#requestOnce(subject, payload, timeout, header, options.signal);
         return await this.#decodeBody(answer);
       } catch (error) {
@@ -212,8 +213,12 @@ export class Bus {
           !canRetry ||
           !RETRYABLE_CODES.has(failure.code) ||
           performance.now() + pauseMs >= deadline
-        )
-          throw failure;
+        ) {
+          // An attempt cut short by the deadline says less than the one before it.
+          const isCutShort = failure.code === 'PIW_TIMEOUT' && timeout < timeoutMs;
+          throw isCutShort ? (lastFailure ?? failure) : failure;
+        }
+        lastFailure = failure;
         await pause(systemClock, pauseMs, options.signal);
       }
     }

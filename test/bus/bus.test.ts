@@ -35,6 +35,21 @@ void t.test('a request and an answer may be larger than max_payload', async (t) 
   t.same(await requester.request(requester.subject('x'), body, { timeoutMs: 20_000 }), ['OK', body]);
 });
 
+void t.test(
+  'a last attempt that the deadline cuts short does not hide why the earlier ones failed',
+  async (t) => {
+    const bus = await testBus(t, uniquePrefix());
+    const subject = bus.subject('x');
+    const request = bus.request(subject, 1, { timeoutMs: 400, patienceMs: 600 });
+    // From now on somebody listens, but never answers.
+    const timer = setTimeout(() => bus.subscribe(subject), 450);
+    t.teardown(() => {
+      clearTimeout(timer);
+    });
+    await t.rejects(request, { code: 'PIW_NO_RESPONDERS' });
+  },
+);
+
 void t.test('a large body in a bucket that the sender may not write to is refused', async (t) => {
   const prefix = uniquePrefix();
   const [requester, responder] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
