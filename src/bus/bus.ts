@@ -26,6 +26,7 @@ import { retry } from '../concurrency/retry.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
 import { connectNats } from './wire.js';
 
+const TIMER_TOLERANCE_MS = 50;
 /** Paths of PEM files. With any of them, or a tls:// address, a server without TLS is refused. */
 export interface TlsFiles {
   /** The certificate authorities of the servers; by default those that the system trusts. */
@@ -144,7 +145,8 @@ export class Bus {
     const deadline = performance.now() + (options.patienceMs ?? 10_000);
     let lastFailure = 'no answer yet';
     const report = (): void => {
-      const secondsLeft = Math.max(0, Math.round((deadline - performance.now()) / 1000));
+      // A timer may be a few milliseconds early.
+      const secondsLeft = Math.max(0, Math.ceil((deadline - performance.now() - TIMER_TOLERANCE_MS) / 1000));
       onWaiting?.(`waiting for ${target} (${lastFailure}); giving up in ${String(secondsLeft)} s`);
     };
     const connect = () =>
