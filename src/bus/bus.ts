@@ -24,9 +24,11 @@ import { systemClock } from '../concurrency/clock.js';
 import { pause } from '../concurrency/pause.js';
 import { retry } from '../concurrency/retry.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
-import { connectNats } from './wire.js';
+import { connectNats, sendRequest } from './wire.js';
 
+/** How early a timer may be, milliseconds: the seconds left are rounded up. */
 const TIMER_TOLERANCE_MS = 50;
+
 /** Paths of PEM files. With any of them, or a tls:// address, a server without TLS is refused. */
 export interface TlsFiles {
   /** The certificate authorities of the servers; by default those that the system trusts. */
@@ -337,8 +339,10 @@ export class Bus {
   ): Promise<Msg> {
     return new Promise((resolve, reject) => {
       let removeListener = (): void => undefined;
+      let forget = (): void => undefined;
       const cleanUp = (): void => {
         this.#pendingRequests.delete(fail);
+        forget();
         removeListener();
       };
       const fail = (error: unknown): void => {
@@ -355,12 +359,24 @@ export class Bus {
         fail(new PiwError('PIW_INTERRUPTED', `the request on ${subject} was cancelled`));
       });
       if (signal?.aborted) return;
-      this.#nc
-        .request(subject, payload, { timeout, ...(header ? { headers: header } : {}) })
-        .then((answer) => {
-          cleanUp();
-          resolve(answer);
-        }, fail);
+      try {
+        forget = sendRequest(
+          this.#nc,
+          subject,
+          payload,
+          { timeoutMs: timeout, headers: header },
+          (error, answer) => {
+            if (answer === undefined || error !== null) {
+              fail(error);
+              return;
+            }
+            cleanUp();
+            resolve(answer);
+          },
+        );
+      } catch (error) {
+        fail(error);
+      }
     });
   }
 

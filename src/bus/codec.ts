@@ -1,4 +1,4 @@
-import { Decoder, encode as pack } from '@msgpack/msgpack';
+import { Decoder, Encoder } from '@msgpack/msgpack';
 import { PiwError, errorMessage } from '../errors.js';
 
 /**
@@ -19,9 +19,16 @@ export const TRUSTED_LIMITS: DecodeLimits = { maxValues: 16 * 1024 * 1024, maxDe
 export const UNTRUSTED_LIMITS: DecodeLimits = { maxValues: 1024 * 1024, maxDepth: 16 };
 
 const decoder = new Decoder();
+let encoder = new Encoder();
+/** An encoder whose buffer has grown to more than this, bytes, is replaced. */
+const MAX_KEPT_BUFFER_BYTES = 256 * 1024;
 
 export function encode(value: unknown): Uint8Array {
-  return pack(value);
+  // The instance is reused: a new one allocates and clears a buffer for each message.
+  const shared = encoder.encodeSharedRef(value);
+  if (shared.length <= MAX_KEPT_BUFFER_BYTES) return shared.slice();
+  encoder = new Encoder();
+  return shared;
 }
 
 /**

@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { releaseBuffer } from '../../src/bus/wire.js';
+import { isPatched, releaseBuffer } from '../../src/bus/wire.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { TestNats } from '../helpers/own-nats.js';
 
@@ -116,4 +118,17 @@ void t.test('a connection can be ended within three seconds while the server han
   await subscription.stop();
   await bus.drain();
   t.ok(performance.now() - began < 3000, `it took ${String(Math.round(performance.now() - began))} ms`);
+});
+
+void t.test('the installed version of the client library is the patched one', (t) => {
+  t.ok(isPatched, 'after an update of nats, test src/bus/wire.ts with it, and change TESTED_VERSION');
+  t.end();
+});
+
+void t.test('the bus does the same on the unpatched library', (t) => {
+  const program = fileURLToPath(new URL('bus.test.js', import.meta.url));
+  const env = { ...process.env, PIW_NATS_UNPATCHED: '1' };
+  const { status, stdout } = spawnSync(process.execPath, [program], { env, encoding: 'utf8' });
+  t.equal(status, 0, stdout);
+  t.end();
 });
