@@ -266,14 +266,14 @@ export class TheArchitect extends Actor {
   }
 
   /**
-   * Refills the prefetch buffers of a target, and publishes READY if slaves wait and at least one buffer is not
+   * Refills prefetch buffers of a target, by default all, and publishes READY if slaves wait and at least one is not
    * empty. While a refill is in progress, returns that one.
    */
-  #refill(target: TargetQueue): Promise<void> {
+  #refill(target: TargetQueue, buffers: readonly PrefetchBuffer[] = target.buffers): Promise<void> {
     target.refilling ??= (async () => {
       try {
-        const { abi, platform, buffers, limit } = target;
-        target.fetchedAt = this.clock.monotonicMs();
+        const { abi, platform, limit } = target;
+        if (buffers === target.buffers) target.fetchedAt = this.clock.monotonicMs();
         for (const buffer of buffers) {
           const order = { abi, platform, priority: buffer.priority, first: this.#settings.backlogOrder };
           const count = limit + this.#inFlightGrants.size;
@@ -282,7 +282,7 @@ export class TheArchitect extends Actor {
           buffer.exhausted = fetched.length < count;
           buffer.list = available.slice(0, limit);
         }
-        if (!target.hasWaiters || buffers.every(({ list }) => list.length === 0)) return;
+        if (!target.hasWaiters || target.buffers.every(({ list }) => list.length === 0)) return;
         target.hasWaiters = false;
         await this.#pending.publish('READY', { abi, platform, some: true });
       } finally {
@@ -300,8 +300,8 @@ export class TheArchitect extends Actor {
   }
 
   /**
-   * Refills the targets that have an empty buffer or waiting slaves, and drops those that no slave has asked for
-   * lately.
+   * Refills the empty buffers, and all buffers of targets for which slaves wait; drops the targets for which no slave
+   * has asked lately.
    */
   async #refillStarved(): Promise<void> {
     for (const [key, target] of this.#targets) {
@@ -309,11 +309,12 @@ export class TheArchitect extends Actor {
         this.#targets.delete(key);
         continue;
       }
-      const isStarved = target.buffers.some(({ list, exhausted }) => exhausted && list.length === 0);
-      if (!isStarved && !target.hasWaiters) continue;
       // A refill in progress may have started before the change that the notification was about.
       await target.refilling;
-      await this.#refill(target);
+      const starved = target.buffers.filter(({ list, exhausted }) => exhausted && list.length === 0);
+      if (target.hasWaiters) await this.#refill(target);
+      // The other buffers still hold builds: reading the front of a long queue again would tell nothing new.
+      else if (starved.length > 0) await this.#refill(target, starved);
     }
   }
 

@@ -449,8 +449,9 @@ function sameFile(a: FileState, b: FileState): boolean {
 
 const digest = async (path: string): Promise<string> => (await hashFile(path)).sha256;
 
-/** Reads a small file; returns undefined if there is none. */
+/** Reads a small file; returns undefined if there is none, as for most transfers: so it does not try to open one. */
 function readIfExists(path: string): string | undefined {
+  if (!existsSync(path)) return undefined;
   return withDiskErrors(path, () => undefinedIfMissing(() => readFileSync(path, 'utf8')));
 }
 
