@@ -178,9 +178,9 @@ export class FileJuggler extends Actor {
       },
       VERIFY: (request) => this.#verify(request),
       FORGET: ({ transfer_id }) => this.#forget(transfer_id),
-      STANDING: async ({ package: name, filename }) => ({
+      STANDING: ({ package: name, filename }) => ({
         verb: 'STANDS',
-        standing: (await this.#store.standing(name, filename)) ?? null,
+        standing: this.#store.standing(name, filename) ?? null,
       }),
       CLAIM: async ({ package: name, filename }) => ({
         verb: 'STANDS',

@@ -117,6 +117,32 @@ const fsyncAsync = promisify(fsync);
 /** Syncs an open file to the disk. */
 export const syncFile = (file: number): Promise<void> => fsyncAsync(file);
 
+/** The running sync of each folder, and the one that begins after it. */
+const folderSyncs = new Map<string, { readonly running: Promise<void>; next: Promise<void> | undefined }>();
+
+/**
+ * Syncs a folder to the disk. Callers that come while a sync of the same folder runs share the next one: what they have
+ * changed may have come too late for the running one.
+ */
+export function syncFolder(path: string): Promise<void> {
+  const current = folderSyncs.get(path);
+  if (current) {
+    const startNext = (): Promise<void> => startFolderSync(path);
+    current.next ??= current.running.then(startNext, startNext);
+    return current.next;
+  }
+  return startFolderSync(path);
+}
+
+function startFolderSync(path: string): Promise<void> {
+  const running = syncPath(path).finally(() => {
+    if (folderSyncs.get(path)?.running === running && folderSyncs.get(path)?.next === undefined)
+      folderSyncs.delete(path);
+  });
+  folderSyncs.set(path, { running, next: undefined });
+  return running;
+}
+
 /** Syncs a file or a folder to the disk. */
 export async function syncPath(path: string): Promise<void> {
   const file = openSync(path, 'r');

@@ -1,4 +1,5 @@
-import { link, readdir, stat } from 'node:fs/promises';
+import { linkSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
 import type { FileState } from '../model/file-state.js';
@@ -116,7 +117,8 @@ async function findAsync<T>(
 /** Links `source` to `path`. Returns false if the name is taken. */
 async function tryLink(source: string, path: string): Promise<boolean> {
   try {
-    await link(source, path);
+    // For one link, handing the call to a thread costs more than the call.
+    linkSync(source, path);
     return true;
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw error;

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { link, lstat, rename, rm, rmdir, stat, symlink, unlink, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,8 +22,8 @@ export interface Standing {
 }
 
 /** Returns the state of a published file; undefined if there is none. */
-export async function standingOf(path: string): Promise<Standing | undefined> {
-  const stats = await undefinedIfMissing(() => stat(path, { bigint: true }));
+export function standingOf(path: string): Standing | undefined {
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
   if (!stats) return undefined;
   const { ino, mtimeNs } = stats;
   const age_s = Math.max(0, (Date.now() - Number(mtimeNs / 1_000_000n)) / 1000);
@@ -44,7 +45,7 @@ export async function claim(path: string): Promise<Standing | undefined> {
     // Later than before, even within one tick of the file system's clock.
     const claimedAtS = Math.max(Date.now(), original.mtimeMs + 2) / 1000;
     await utimes(path, claimedAtS, claimedAtS);
-    return (await stat(path)).ino === original.ino ? await standingOf(path) : undefined;
+    return (await stat(path)).ino === original.ino ? standingOf(path) : undefined;
   });
 }
 
@@ -57,7 +58,7 @@ export async function claim(path: string): Promise<Standing | undefined> {
  */
 export async function removeIfUnchanged(path: string, stamp: string): Promise<boolean> {
   for (;;) {
-    const standing = await standingOf(path);
+    const standing = standingOf(path);
     if (standing === undefined && !(await isStandIn(path))) return true;
     if (standing && standing.stamp !== stamp) return false;
     const removed = standing && (await tryRemove(path, stamp));
@@ -79,7 +80,7 @@ async function tryRemove(path: string, stamp: string): Promise<boolean | undefin
     await undefinedIfMissing(() => rename(`${path}.metadata`, metadata));
     if (standIn === undefined) await unlink(path);
     else await rename(standIn, path);
-    if ((await standingOf(hidden))?.stamp !== stamp) {
+    if (standingOf(hidden)?.stamp !== stamp) {
       await rename(hidden, path);
       await linkIfFree(metadata, `${path}.metadata`);
       return false;

@@ -10,7 +10,14 @@ import { TransferState } from '../transfer/transfer-state.js';
 import { IncomingFile, type ExpectedFile } from '../transfer/incoming-file.js';
 import { takeName, type PublishedHistory, type TagPolicy } from './build-tag.js';
 import { moveIntoPlace, replaceFile, writeTemporarySynced } from '../files/atomic.js';
-import { codeOf, makeFolders, syncPath, undefinedIfMissing, withDiskErrors } from '../files/disk.js';
+import {
+  codeOf,
+  makeFolders,
+  syncFolder,
+  syncPath,
+  undefinedIfMissing,
+  withDiskErrors,
+} from '../files/disk.js';
 import { claim, standingOf, removeIfUnchanged, type Standing } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 
@@ -260,7 +267,7 @@ export class WheelStore {
         await this.forget(transferId);
         return { verb: 'REFUSED', code, reason: message, standing: null };
       }
-      const standing = (await this.standing(packageName, file.filename)) ?? null;
+      const standing = this.standing(packageName, file.filename) ?? null;
       if (this.#tagPolicy.published && !rebuilt) return { verb: 'TAKEN', reason: message, standing };
       return { verb: 'REFUSED', code, reason: message, standing };
     }
@@ -290,9 +297,9 @@ export class WheelStore {
   }
 
   /** Returns the state of a published file; undefined if there is none. */
-  async standing(packageName: string, filename: string): Promise<Standing | undefined> {
+  standing(packageName: string, filename: string): Standing | undefined {
     const target = this.pathOf(packageName, filename);
-    return await withDiskErrors(target, () => standingOf(target));
+    return withDiskErrors(target, () => standingOf(target));
   }
 
   /** Claims a published file for a build that is not listed yet; returns undefined if it is gone. */
@@ -385,9 +392,9 @@ export class WheelStore {
       if (wheelTemporary !== contents) unlinkSync(wheelTemporary);
     }
     moveIntoPlace(metadataTemporary, join(folder, `${filename}.metadata`));
-    await syncPath(folder);
-    if (createdFolder !== undefined) await syncPath(dirname(folder));
-    return { filename, stamp: (await standingOf(join(folder, filename)))?.stamp ?? '' };
+    await syncFolder(folder);
+    if (createdFolder !== undefined) await syncFolder(dirname(folder));
+    return { filename, stamp: standingOf(join(folder, filename))?.stamp ?? '' };
   }
 
   /** Returns the saved state of the bytes on the disk; an empty one if the bytes are gone. */

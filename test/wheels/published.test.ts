@@ -56,8 +56,8 @@ async function stage() {
   return { folder, store: await open('one'), other: await open('other') };
 }
 
-async function stampOf(store: WheelStore): Promise<string> {
-  return (await store.standing('demo', NAME))?.stamp ?? 'none';
+function stampOf(store: WheelStore): string {
+  return store.standing('demo', NAME)?.stamp ?? 'none';
 }
 
 void t.test('a file that was published again after the decision to remove it is kept', async (t) => {
@@ -65,7 +65,7 @@ void t.test('a file that was published again after the decision to remove it is 
   const wheel = await buildWheel();
   t.match(await publish(store, wheel), { verb: 'VERIFIED' });
   // The first build is lost, so nothing lists its file and it may be removed: that is the decision.
-  const stamp = await stampOf(store);
+  const stamp = stampOf(store);
   // Before it is carried out, another slave delivers the same bytes, and its build is logged.
   t.match(await publish(other, wheel), { verb: 'VERIFIED', filename: NAME });
   t.equal(await store.remove('demo', NAME, stamp), 'KEPT');
@@ -77,7 +77,7 @@ void t.test('a file that was published again after the decision to remove it is 
 void t.test('repeating a removal does not remove what was published after it', async (t) => {
   const { folder, store, other } = await stage();
   await publish(store, await buildWheel());
-  const stamp = await stampOf(store);
+  const stamp = stampOf(store);
   t.equal(await store.remove('demo', NAME, stamp), 'DONE');
   t.notOk(existsSync(folder), 'its folder is removed, too');
   const next = await buildWheel();
@@ -89,7 +89,7 @@ void t.test('repeating a removal does not remove what was published after it', a
 void t.test('a claimed file is kept, and a file that is gone cannot be claimed', async (t) => {
   const { store } = await stage();
   await publish(store, await buildWheel());
-  const stamp = await stampOf(store);
+  const stamp = stampOf(store);
   const claimed = await store.claim('demo', NAME);
   t.not(claimed?.stamp, stamp);
   t.equal(await store.remove('demo', NAME, stamp), 'KEPT');
@@ -103,7 +103,7 @@ void t.test('a file published during a removal exists afterwards, whichever came
   let kept = 0;
   for (let n = 0; n < ROUNDS; n += 1) {
     await publish(store, wheel);
-    const stamp = await stampOf(store);
+    const stamp = stampOf(store);
     const [removal, republished, rival] = await Promise.all([
       store.remove('demo', NAME, stamp),
       publish(other, wheel),
@@ -116,7 +116,7 @@ void t.test('a file published during a removal exists afterwards, whichever came
     if (republished.verb === 'VERIFIED' && rival?.verb === 'VERIFIED') t.fail('two files have the same name');
     if (owner && hash !== owner.file.filehash) t.fail(`${republished.verb}, ${removal}: the file is ${hash}`);
     if (owner && !existsSync(join(folder, `${NAME}.metadata`))) t.fail(`${removal}: its metadata is gone`);
-    await store.remove('demo', NAME, await stampOf(store));
+    await store.remove('demo', NAME, stampOf(store));
   }
   t.comment(`${String(kept)} of ${String(ROUNDS)} removals were too late`);
   t.same(existsSync(folder) ? readdirSync(folder) : [], [], 'nothing is left over');
@@ -143,7 +143,7 @@ void t.test(
     await once(reader, 'message');
     for (let n = 0; n < ROUNDS; n += 1) {
       await publish(store, wheel);
-      t.equal(await store.remove('demo', NAME, await stampOf(store)), 'DONE');
+      t.equal(await store.remove('demo', NAME, stampOf(store)), 'DONE');
     }
     reader.send('stop');
     const [sizes] = (await once(reader, 'message')) as [number[]];
@@ -160,7 +160,7 @@ void t.test('a name that a killed removal left taken is freed', async (t) => {
   lutimesSync(path, 1, 1);
   t.match(await publish(store, wheel), { verb: 'VERIFIED', filename: NAME });
   t.equal(sha256(readFileSync(path)), wheel.file.filehash);
-  t.equal(await store.remove('demo', NAME, await stampOf(store)), 'DONE');
+  t.equal(await store.remove('demo', NAME, stampOf(store)), 'DONE');
   mkdirSync(folder, { recursive: true });
   symlinkSync('nothing', path);
   lutimesSync(path, 1, 1);
@@ -173,7 +173,7 @@ void t.test('two concurrent removals of the same file both succeed, and free its
   const wheel = await buildWheel();
   for (let n = 0; n < ROUNDS; n += 1) {
     await publish(store, wheel);
-    const stamp = await stampOf(store);
+    const stamp = stampOf(store);
     const removals = [store, other].map((each) => each.remove('demo', NAME, stamp));
     t.strictSame(await Promise.all(removals), ['DONE', 'DONE']);
     if (existsSync(folder)) t.fail(readdirSync(folder).join(' '));
