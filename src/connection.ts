@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { parseAddress } from './bus/address.js';
-import type { BusOptions, TlsFiles } from './bus/bus.js';
+import type { BusOptions } from './bus/bus.js';
+import type { TlsFiles } from './bus/security.js';
 import type { Settings } from './config.js';
 import { PiwError, errorMessage } from './errors.js';
 import { userBucketName } from './protocols/file-juggler.js';

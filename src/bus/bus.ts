@@ -1,49 +1,23 @@
-import { accessSync, constants } from 'node:fs';
-import { isIP } from 'node:net';
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
-import {
-  ErrorCode as NatsErrorCode,
-  NatsError,
-  headers,
-  nkeyAuthenticator,
-  type ConnectionOptions,
-  type Msg,
-  type MsgHdrs,
-  type NatsConnection,
-  type Subscription,
-} from 'nats';
+import { headers, type Msg, type NatsConnection, type Subscription } from 'nats';
 import { PiwError, errorMessage } from '../errors.js';
 import { parseAddress, redactAddress } from './address.js';
 import { ClaimStore } from './claims.js';
 import { TRUSTED_LIMITS, UNTRUSTED_LIMITS, decode, encode } from './codec.js';
-import { busError, natsErrorCode, withTimeout } from './errors.js';
-import { publicKeyOf } from './nkey.js';
+import { busError, withTimeout } from './errors.js';
 import { ObjectStore } from './objects.js';
-import { onAbort, unlessAborted } from '../concurrency/abort.js';
+import { unlessAborted } from '../concurrency/abort.js';
 import { systemClock } from '../concurrency/clock.js';
 import { pause } from '../concurrency/pause.js';
 import { retry } from '../concurrency/retry.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
-import { connectNats, sendRequest } from './wire.js';
+import { PendingRequests, RETRYABLE_CODES, requestError } from './requests.js';
+import { causeOf, permanentFailureReason, securityOptions, type SecurityOptions } from './security.js';
+import { connectNats } from './wire.js';
 
 /** How early a timer may be, milliseconds: the seconds left are rounded up. */
 const TIMER_TOLERANCE_MS = 50;
 
-/** Paths of PEM files. With any of them, or a tls:// address, a server without TLS is refused. */
-export interface TlsFiles {
-  /** The certificate authorities of the servers; by default those that the system trusts. */
-  readonly ca?: string;
-  /** The client certificate and its key, for servers that verify clients. */
-  readonly cert?: string;
-  readonly key?: string;
-}
-
-export interface BusOptions {
-  /** See parseAddress. */
-  readonly address: string;
-  /** The seed of our nkey; it takes precedence over the credentials in the address. */
-  readonly seed?: string;
-  readonly tls?: TlsFiles;
+export interface BusOptions extends SecurityOptions {
   /** The name of the connection in the server's monitoring. */
   readonly name: string;
   /** The first token of every subject of this farm. */
@@ -116,13 +90,13 @@ export class Bus {
   readonly #nc: NatsConnection;
   readonly #claims: ClaimStore;
   readonly #maxPayloadBytes: number;
-  /** A function for each pending request that makes it fail. */
-  readonly #pendingRequests = new Set<(error: Error) => void>();
+  readonly #requests: PendingRequests;
   /** The process is about to end, and the server does not answer. */
   #abandoned = false;
 
   private constructor(nc: NatsConnection, options: BusOptions) {
     this.#nc = nc;
+    this.#requests = new PendingRequests(nc);
     this.prefix = options.prefix ?? 'piw';
     this.objects = new ObjectStore(nc);
     this.#maxPayloadBytes = (nc.info?.max_payload ?? 1024 * 1024) - HEADER_RESERVE_BYTES;
@@ -142,7 +116,7 @@ export class Bus {
   static async connect(options: BusOptions): Promise<Bus> {
     const { signal, onWaiting } = options;
     const { servers } = parseAddress(options.address);
-    const security = { ...authOptions(options), ...tlsOptions(options) };
+    const security = securityOptions(options);
     const target = `NATS at ${redactAddress(options.address)}`;
     const deadline = performance.now() + (options.patienceMs ?? 10_000);
     let lastFailure = 'no answer yet';
@@ -205,7 +179,13 @@ export class Bus {
     for (;;) {
       const timeout = Math.max(1, Math.min(timeoutMs, deadline - performance.now()));
       try {
-        const answer = await this.#requestOnce(subject, payload, timeout, header, options.signal);
+        const answer = await this.#requests.send({
+          subject,
+          payload,
+          header,
+          timeoutMs: timeout,
+          signal: options.signal,
+        });
         return await this.#decodeBody(answer);
       } catch (error) {
         const failure = requestError(error, subject);
@@ -299,7 +279,7 @@ export class Bus {
   async prepareShutdown(): Promise<void> {
     if (await this.#isResponsive()) return;
     this.#abandoned = true;
-    this.#rejectPendingRequests();
+    this.#requests.close();
   }
 
   /**
@@ -319,65 +299,9 @@ export class Bus {
     );
   }
 
-  #rejectPendingRequests(): void {
-    const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
-    for (const reject of this.#pendingRequests) reject(error);
-  }
-
   /** The client library's connection. For src/bus only: leases and object transfers use it. */
   get connection(): NatsConnection {
     return this.#nc;
-  }
-
-  /** Makes one attempt; it fails at once when the connection breaks, because the answer is lost with it. */
-  #requestOnce(
-    subject: string,
-    payload: Uint8Array,
-    timeout: number,
-    header: MsgHdrs | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<Msg> {
-    return new Promise((resolve, reject) => {
-      let removeListener = (): void => undefined;
-      let forget = (): void => undefined;
-      const cleanUp = (): void => {
-        this.#pendingRequests.delete(fail);
-        forget();
-        removeListener();
-      };
-      const fail = (error: unknown): void => {
-        cleanUp();
-        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
-        reject(error);
-      };
-      this.#pendingRequests.add(fail);
-      if (this.#abandoned) {
-        fail(new PiwError('PIW_DISCONNECTED', 'the connection to NATS is down'));
-        return;
-      }
-      removeListener = onAbort(signal, () => {
-        fail(new PiwError('PIW_INTERRUPTED', `the request on ${subject} was cancelled`));
-      });
-      if (signal?.aborted) return;
-      try {
-        forget = sendRequest(
-          this.#nc,
-          subject,
-          payload,
-          { timeoutMs: timeout, headers: header },
-          (error, answer) => {
-            if (answer === undefined || error !== null) {
-              fail(error);
-              return;
-            }
-            cleanUp();
-            resolve(answer);
-          },
-        );
-      } catch (error) {
-        fail(error);
-      }
-    });
   }
 
   async #encodeBody(body: unknown) {
@@ -404,7 +328,7 @@ export class Bus {
     const changeStatus = (text: string, connected: boolean) => {
       down = !connected;
       onStatus(text, connected);
-      this.#rejectPendingRequests();
+      this.#requests.rejectAll();
     };
     // A server that hangs keeps its connections open, and the client library takes half a minute to notice.
     const ping = async () => {
@@ -427,96 +351,6 @@ export class Bus {
       if (event === 'reconnect') changeStatus('connected to NATS again', true);
     }
   }
-}
-
-/** Returns the options that authenticate us to the server. Throws PIW_CONFIG for an nkey seed that is not valid. */
-function authOptions({ address, seed }: BusOptions): ConnectionOptions {
-  const natsAddress = parseAddress(address);
-  const key = seed ?? natsAddress.seed;
-  if (key !== undefined) {
-    publicKeyOf(key);
-    return { authenticator: nkeyAuthenticator(new TextEncoder().encode(key)) };
-  }
-  const { user, pass } = natsAddress;
-  return { ...(user === undefined ? {} : { user }), ...(pass === undefined ? {} : { pass }) };
-}
-
-/**
- * Returns the options for TLS, or none if the connection doesn't use it. The client library reads the files at each
- * connection, so a certificate can be renewed without a restart. Throws PIW_CONFIG.
- */
-function tlsOptions({ address, tls = {} }: BusOptions): ConnectionOptions {
-  const { ca, cert, key } = tls;
-  if ((cert === undefined) !== (key === undefined))
-    throw new PiwError('PIW_CONFIG', 'tls-cert and tls-key must be set together');
-  for (const file of [ca, cert, key]) if (file !== undefined) assertReadable(file);
-  const natsAddress = parseAddress(address);
-  if (!natsAddress.tls && ca === undefined && cert === undefined) return {};
-  return {
-    tls: {
-      ...(ca === undefined ? {} : { caFile: ca }),
-      ...(cert === undefined ? {} : { certFile: cert }),
-      ...(key === undefined ? {} : { keyFile: key }),
-      ...{ checkServerIdentity: serverIdentityCheck(natsAddress.servers) },
-    },
-  };
-}
-
-/**
- * Returns the function that verifies a server's certificate. For a server with an IP address the client library
- * passes no host name, and Node assumes `localhost`; the certificate then has to be that of any of our servers.
- */
-function serverIdentityCheck(servers: readonly string[]) {
-  const hosts = servers.map((server) => server.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
-  const addresses = hosts.filter((host) => isIP(host) !== 0);
-  return (host: string, certificate: PeerCertificate): Error | undefined => {
-    const unnamed = host === 'localhost' && !hosts.includes(host) && addresses.length > 0;
-    const errors = (unnamed ? addresses : [host]).map((name) => checkServerIdentity(name, certificate));
-    return errors.includes(undefined) ? undefined : errors[0];
-  };
-}
-
-function assertReadable(file: string): void {
-  try {
-    accessSync(file, constants.R_OK);
-  } catch (error) {
-    throw new PiwError('PIW_CONFIG', `${file} can't be read: ${errorMessage(error)}`, { cause: error });
-  }
-}
-
-/** Returns why retrying is pointless; undefined if it may help. */
-function permanentFailureReason(error: unknown): string | undefined {
-  const code = natsErrorCode(error);
-  if (code === AUTHORIZATION_VIOLATION) return 'it refuses these credentials';
-  const cause = error instanceof NatsError ? (error.chainedError ?? error) : error;
-  const causeCode = (cause as { code?: unknown } | undefined)?.code;
-  return typeof causeCode === 'string' && CERTIFICATE_ERROR_PATTERN.test(causeCode)
-    ? `its certificate is not trusted: ${errorMessage(cause)}`
-    : undefined;
-}
-
-/** Returns the message of the error below the client library's, whose own message is only a code. */
-function causeOf(error: unknown): string {
-  return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
-}
-
-const AUTHORIZATION_VIOLATION: string = NatsErrorCode.AuthorizationViolation;
-/** The error codes of OpenSSL and Node for a certificate that is not accepted. */
-const CERTIFICATE_ERROR_PATTERN = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
-
-const RETRYABLE_CODES: ReadonlySet<string> = new Set([
-  'PIW_TIMEOUT',
-  'PIW_NO_RESPONDERS',
-  'PIW_DISCONNECTED',
-]);
-
-function requestError(error: unknown, subject: string): PiwError {
-  const failure = busError(error, `the request on ${subject}`);
-  if (failure === error) return failure;
-  if (failure.code === 'PIW_NO_RESPONDERS')
-    return new PiwError(failure.code, `nothing is listening on ${subject}`);
-  if (failure.code === 'PIW_TIMEOUT') return new PiwError(failure.code, `no answer on ${subject} in time`);
-  return failure;
 }
 
 function withBusErrors<T>(operation: string, action: () => T): T {

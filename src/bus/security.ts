@@ -1,0 +1,106 @@
+import { accessSync, constants } from 'node:fs';
+import { isIP } from 'node:net';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { ErrorCode as NatsErrorCode, NatsError, nkeyAuthenticator, type ConnectionOptions } from 'nats';
+import { PiwError, errorMessage } from '../errors.js';
+import { parseAddress } from './address.js';
+import { natsErrorCode } from './errors.js';
+import { publicKeyOf } from './nkey.js';
+
+/** Paths of PEM files. With any of them, or a tls:// address, a server without TLS is refused. */
+export interface TlsFiles {
+  /** The certificate authorities of the servers; by default those that the system trusts. */
+  readonly ca?: string;
+  /** The client certificate and its key, for servers that verify clients. */
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+/** What a connection is secured with. */
+export interface SecurityOptions {
+  /** See parseAddress. */
+  readonly address: string;
+  /** The seed of our nkey; it takes precedence over the credentials in the address. */
+  readonly seed?: string;
+  readonly tls?: TlsFiles;
+}
+
+/** Returns the client library's options for authentication and TLS. Throws PIW_CONFIG. */
+export function securityOptions(options: SecurityOptions): ConnectionOptions {
+  return { ...authOptions(options), ...tlsOptions(options) };
+}
+
+/** Returns the options that authenticate us to the server. Throws PIW_CONFIG for an nkey seed that is not valid. */
+function authOptions({ address, seed }: SecurityOptions): ConnectionOptions {
+  const natsAddress = parseAddress(address);
+  const key = seed ?? natsAddress.seed;
+  if (key !== undefined) {
+    publicKeyOf(key);
+    return { authenticator: nkeyAuthenticator(new TextEncoder().encode(key)) };
+  }
+  const { user, pass } = natsAddress;
+  return { ...(user === undefined ? {} : { user }), ...(pass === undefined ? {} : { pass }) };
+}
+
+/**
+ * Returns the options for TLS, or none if the connection doesn't use it. The client library reads the files at each
+ * connection, so a certificate can be renewed without a restart. Throws PIW_CONFIG.
+ */
+function tlsOptions({ address, tls = {} }: SecurityOptions): ConnectionOptions {
+  const { ca, cert, key } = tls;
+  if ((cert === undefined) !== (key === undefined))
+    throw new PiwError('PIW_CONFIG', 'tls-cert and tls-key must be set together');
+  for (const file of [ca, cert, key]) if (file !== undefined) assertReadable(file);
+  const natsAddress = parseAddress(address);
+  if (!natsAddress.tls && ca === undefined && cert === undefined) return {};
+  return {
+    tls: {
+      ...(ca === undefined ? {} : { caFile: ca }),
+      ...(cert === undefined ? {} : { certFile: cert }),
+      ...(key === undefined ? {} : { keyFile: key }),
+      ...{ checkServerIdentity: serverIdentityCheck(natsAddress.servers) },
+    },
+  };
+}
+
+/**
+ * Returns the function that verifies a server's certificate. For a server with an IP address the client library
+ * passes no host name, and Node assumes `localhost`; the certificate then has to be that of any of our servers.
+ */
+function serverIdentityCheck(servers: readonly string[]) {
+  const hosts = servers.map((server) => server.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
+  const addresses = hosts.filter((host) => isIP(host) !== 0);
+  return (host: string, certificate: PeerCertificate): Error | undefined => {
+    const unnamed = host === 'localhost' && !hosts.includes(host) && addresses.length > 0;
+    const errors = (unnamed ? addresses : [host]).map((name) => checkServerIdentity(name, certificate));
+    return errors.includes(undefined) ? undefined : errors[0];
+  };
+}
+
+function assertReadable(file: string): void {
+  try {
+    accessSync(file, constants.R_OK);
+  } catch (error) {
+    throw new PiwError('PIW_CONFIG', `${file} can't be read: ${errorMessage(error)}`, { cause: error });
+  }
+}
+
+/** Returns why retrying is pointless; undefined if it may help. */
+export function permanentFailureReason(error: unknown): string | undefined {
+  const code = natsErrorCode(error);
+  if (code === AUTHORIZATION_VIOLATION) return 'it refuses these credentials';
+  const cause = error instanceof NatsError ? (error.chainedError ?? error) : error;
+  const causeCode = (cause as { code?: unknown } | undefined)?.code;
+  return typeof causeCode === 'string' && CERTIFICATE_ERROR_PATTERN.test(causeCode)
+    ? `its certificate is not trusted: ${errorMessage(cause)}`
+    : undefined;
+}
+
+/** Returns the message of the error below the client library's, whose own message is only a code. */
+export function causeOf(error: unknown): string {
+  return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
+}
+
+const AUTHORIZATION_VIOLATION: string = NatsErrorCode.AuthorizationViolation;
+/** The error codes of OpenSSL and Node for a certificate that is not accepted. */
+const CERTIFICATE_ERROR_PATTERN = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
