@@ -179,7 +179,7 @@ export class TheOracle extends Actor {
         }),
         GONE: async (m) => ({
           verb: 'GONE',
-          versions: [...(await feeds.goneVersions(db, m.grace_s, m.limit))],
+          versions: [...(await feeds.removedVersions(db, m.grace_s, m.limit))],
         }),
         NEWPKG: async (m) => ({
           verb: 'NEW',
@@ -204,13 +204,13 @@ export class TheOracle extends Actor {
         }),
         LOGBUILD: async (m) => {
           const outcomes = await builds.logBuilds(db, m.builds, retryDelayS);
-          const duePages = outcomes.flatMap(({ pageNote }, n): DuePage[] =>
-            pageNote === null ? [] : [['PKG', m.builds[n]?.package ?? '', pageNote]],
+          const duePages = outcomes.flatMap(({ pageRevision }, n): DuePage[] =>
+            pageRevision === null ? [] : [['PKG', m.builds[n]?.package ?? '', pageRevision]],
           );
           if (duePages.length > 0) await secretaryClient.publish('DUE', { pages: duePages });
           return {
             verb: 'LOGGED',
-            outcomes: outcomes.map(({ outcome, buildId, againS }) => [outcome, buildId, againS]),
+            outcomes: outcomes.map(({ outcome, buildId, retryAfterS }) => [outcome, buildId, retryAfterS]),
           };
         },
         LOGS: async (m) => ({ verb: 'POSITIONS', positions: [...(await findLogs(db, m.head, m.fresh))] }),
@@ -220,11 +220,11 @@ export class TheOracle extends Actor {
         NEWSERIALS: async (m) => ({ verb: 'SERIALS', ...(await pages.allocateSerials(db, m.fence)) }),
         SAVEPAGES: async (m) => ({
           verb: 'NOTED',
-          notes: [...(await pages.savePages(db, m))],
+          revisions: [...(await pages.savePages(db, m))],
         }),
         LOADPAGES: async (m) => ({
           verb: 'PAGES',
-          pages: [...(await pages.loadPages(db, m.lane, m.after))],
+          pages: [...(await pages.loadPages(db, m.priority, m.after))],
         }),
         GETPAUSED: async () => ({ verb: 'PAUSED', tasks: [...(await control.pausedTasks(db))] }),
         SETPAUSED: (m) => done(control.setPaused(db, m.task, m.paused)),

@@ -61,8 +61,8 @@ export class TheSecretary extends Actor {
   readonly #queue: WorkQueue<PagePriority>;
   readonly #backlog: Backlog;
   readonly #writer: PageWriter;
-  /** Notes for pages that are not in the backlog: they are due again after every start. */
-  #lastNote = 0;
+  /** Revisions for pages that are not in the backlog: they are due again after every start. */
+  #lastRevision = 0;
   /** Since when nothing can be written (monotonic clock, milliseconds). */
   #stalledSince: number | undefined;
 
@@ -196,8 +196,8 @@ export class TheSecretary extends Actor {
 
   /** Enqueues a page that isn't kept in the backlog. */
   #enqueueUnsaved(kind: PageKind): void {
-    this.#lastNote += 1;
-    this.#enqueue({ kind, argument: '', note: this.#lastNote });
+    this.#lastRevision += 1;
+    this.#enqueue({ kind, argument: '', revision: this.#lastRevision });
   }
 
   #pageOf({ kind, argument }: PageRequest): PendingPage {

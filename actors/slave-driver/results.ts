@@ -13,7 +13,7 @@ import { failureClass } from '../../src/failures/classes.js';
 import { fileToMessage } from '../../src/model/file-state.js';
 import type { SlaveState } from './slave-state.js';
 
-type LogBuildOutcome = readonly [outcome: string, buildId: number | null, againS: number | null];
+type LogBuildOutcome = readonly [outcome: string, buildId: number | null, retryAfterS: number | null];
 
 /**
  * Errors caused by a single result, not by the database or the connection: the rest of the batch is logged
@@ -65,7 +65,7 @@ export class ResultRecorder {
     const { status: worked, duration_s } = built;
     const failure = worked ? null : failureClass(built.failure_class);
     const served = files.filter((transfer) => transfer.served).map(({ file }) => file.filename);
-    const [outcome, buildId, again_s] = await this.#logBatch.add({
+    const [outcome, buildId, retry_after_s] = await this.#logBatch.add({
       ...{ lease: lease.lease, slave_id: slave.slaveId, package: name, version, abi, platform },
       ...{ status: worked, failure_class: failure, duration_s },
       output: `${built.output}${servedNote(served)}`,
@@ -87,10 +87,10 @@ export class ResultRecorder {
     if (outcome !== 'logged' || buildId === null) return false;
     await this.#status.publish('BUILD', {
       ...{ slave_id: slave.slaveId, package: name, version, abi },
-      ...{ status: worked, failure_class: failure, duration_s, again_s },
+      ...{ status: worked, failure_class: failure, duration_s, retry_after_s },
       reason: worked ? null : built.details.reason,
     });
-    return again_s === null;
+    return retry_after_s === null;
   }
 }
 

@@ -21,7 +21,7 @@ export class Backlog {
   readonly #database: ProtocolClient<typeof oracle.verbs>;
   readonly #fence: () => number;
   readonly #updateBatch: Batcher<BacklogUpdate, number>;
-  /** The note up to which each priority has been read. */
+  /** The revision up to which each priority has been read. */
   readonly #readPositions = new Map<PagePriority, number>();
 
   /** `fence` returns the revision of the lease, and throws PIW_NOT_LEADER. */
@@ -36,10 +36,10 @@ export class Backlog {
 
   /** Adds a request. */
   async add(kind: PageKind, argument: string): Promise<PageRequest> {
-    const { notes } = await this.#database.request('SAVEPAGES', {
+    const { revisions } = await this.#database.request('SAVEPAGES', {
       ...{ fence: null, pages: [[kind, argument]], written: [], listed: [] },
     });
-    return { kind, argument, note: notes[0] ?? 0 };
+    return { kind, argument, revision: revisions[0] ?? 0 };
   }
 
   /**
@@ -49,16 +49,16 @@ export class Backlog {
   async record(update: BacklogUpdate): Promise<PageRequest | undefined> {
     const persisted = update.written.filter(({ kind }) => PERSISTED_KINDS.has(kind));
     if (persisted.length === 0 && !update.next) return undefined;
-    const note = await this.#updateBatch.add({ ...update, written: persisted });
+    const revision = await this.#updateBatch.add({ ...update, written: persisted });
     if (!update.next) return undefined;
     const [kind, argument] = update.next;
-    return { kind, argument, note };
+    return { kind, argument, revision };
   }
 
   /** Returns the requests that follow those of the last call, in order; none at the end. */
   async readNext(priority: PagePriority): Promise<readonly PageRequest[]> {
     const { pages } = await this.#database.request('LOADPAGES', {
-      lane: priority,
+      priority,
       after: this.#readPositions.get(priority) ?? 0,
     });
     const last = pages.at(-1);
@@ -66,23 +66,23 @@ export class Backlog {
     return pages.map(requestOf);
   }
 
-  /** Starts reading from the beginning again, because of two notes the higher may be committed first. */
+  /** Starts reading from the beginning again, because of two revisions the higher may be committed first. */
   rewind(): void {
     this.#readPositions.clear();
   }
 
   async #saveAll(updates: readonly BacklogUpdate[]): Promise<readonly number[]> {
-    const { notes } = await this.#database.request('SAVEPAGES', {
+    const { revisions } = await this.#database.request('SAVEPAGES', {
       fence: this.#fence(),
       pages: updates.flatMap(({ next }) => (next ? [[next[0], next[1]] as [string, string]] : [])),
       written: updates.flatMap(({ written }) =>
-        written.map(({ kind, argument, note }): [string, string, number] => [kind, argument, note]),
+        written.map(({ kind, argument, revision }): [string, string, number] => [kind, argument, revision]),
       ),
       listed: updates.flatMap(({ listed }) =>
         listed ? [[listed[0], listed[1]] as [string, number | null]] : [],
       ),
     });
-    const remainingNotes = notes.values();
-    return updates.map(({ next }) => (next ? (remainingNotes.next().value ?? 0) : 0));
+    const remainingRevisions = revisions.values();
+    return updates.map(({ next }) => (next ? (remainingRevisions.next().value ?? 0) : 0));
   }
 }

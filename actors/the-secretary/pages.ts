@@ -14,20 +14,20 @@ export type PageKind =
   'PKG' | 'PROJECT' | 'DELPKG' | 'DELVER' | 'PACK' | 'LOG' | 'SEARCH' | 'SITEMAP' | 'HOME' | 'ROOT';
 
 /**
- * A request for a page. `note` is a number that increases each time the page is requested, so that writing the
+ * A request for a page. `revision` is a number that increases each time the page is requested, so that writing the
  * page doesn't satisfy a later request.
  */
 export interface PageRequest {
   readonly kind: PageKind;
   readonly argument: string;
-  readonly note: number;
+  readonly revision: number;
 }
 
 /** Converts a row of the backlog. */
-export const requestOf = ([kind, argument, note]: DuePage): PageRequest => ({
+export const requestOf = ([kind, argument, revision]: DuePage): PageRequest => ({
   kind: kind as PageKind,
   argument,
-  note,
+  revision,
 });
 
 /** The kinds about a package, whose pages are with one Scribe at a time. */
@@ -67,7 +67,7 @@ export const packageOf = (argument: string): string => argument.split(' ', 1)[0]
  */
 export class PendingPage {
   readonly #requests = new Map<string, PageRequest>();
-  readonly #waiters: { readonly key: string; readonly note: number; readonly notify: () => void }[] = [];
+  readonly #waiters: { readonly key: string; readonly revision: number; readonly notify: () => void }[] = [];
   /**
    * If this is an empty page of the simple index that has to be removed: the number of the write of the root
    * after which it may go, because that root no longer lists it. Otherwise 0.
@@ -80,14 +80,14 @@ export class PendingPage {
   add(request: PageRequest): boolean {
     const key = `${request.kind} ${request.argument}`;
     const existing = this.#requests.get(key);
-    if (existing && existing.note >= request.note) return false;
+    if (existing && existing.revision >= request.revision) return false;
     this.#requests.set(key, request);
     return true;
   }
 
   /** Calls `notify` when that request is done. */
-  whenDone({ kind, argument, note }: PageRequest, notify: () => void): void {
-    this.#waiters.push({ key: `${kind} ${argument}`, note, notify });
+  whenDone({ kind, argument, revision }: PageRequest, notify: () => void): void {
+    this.#waiters.push({ key: `${kind} ${argument}`, revision, notify });
   }
 
   /** Returns the requests that writing the page now will satisfy. */
@@ -97,11 +97,11 @@ export class PendingPage {
 
   /** Marks requests as done, and drops those that have not been repeated since. */
   markDone(requests: readonly PageRequest[]): void {
-    for (const { kind, argument, note } of requests) {
+    for (const { kind, argument, revision } of requests) {
       const key = `${kind} ${argument}`;
-      if (this.#requests.get(key)?.note === note) this.#requests.delete(key);
+      if (this.#requests.get(key)?.revision === revision) this.#requests.delete(key);
       for (const waiter of this.#waiters.filter(
-        (candidate) => candidate.key === key && candidate.note <= note,
+        (candidate) => candidate.key === key && candidate.revision <= revision,
       )) {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
         waiter.notify();

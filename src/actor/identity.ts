@@ -14,13 +14,13 @@ export interface InstallationRecord {
   readonly holder: string | null;
   readonly holderHost: string | null;
   readonly holderSince: number | null;
-  readonly beat: number;
+  readonly heartbeat: number;
 }
 
 /** The database operations that joining a farm needs. */
 export interface InstallationRegistry {
   read(): Promise<InstallationRecord | undefined>;
-  hold(claim: { holder: string; host: string; from: string | null; beat: number }): Promise<boolean>;
+  claim(options: { holder: string; host: string; from: string | null; heartbeat: number }): Promise<boolean>;
 }
 
 export type FarmIdentity = Body<typeof farmIdentity.verbs, 'HERE'>;
@@ -92,17 +92,18 @@ export async function joinFarm(
   const { id: installation, name } = record;
   const host = thisProcess();
   const identity = { version: OWN_VERSION, installation, name, holder, host, since: Date.now() };
-  if (await registry.hold({ holder, host, from: null, beat: 0 })) return identity;
+  if (await registry.claim({ holder, host, from: null, heartbeat: 0 })) return identity;
   const seconds = isProcessGone(record.holderHost) ? HEARTBEAT_INTERVAL_S + 1 : HOLDER_TIMEOUT_S;
   onWaiting(`${otherHolderError(bus, record).message}: waiting ${String(seconds)} s for its heartbeat`);
   for (let waited = 0; waited < seconds; waited += 1) {
     await sleep(1000);
     const current = await registry.read();
-    if (current?.holder === record.holder && current.beat !== record.beat)
+    if (current?.holder === record.holder && current.heartbeat !== record.heartbeat)
       throw otherHolderError(bus, record);
     if (current?.holder !== record.holder) break;
   }
-  if (await registry.hold({ holder, host, from: record.holder, beat: record.beat })) return identity;
+  if (await registry.claim({ holder, host, from: record.holder, heartbeat: record.heartbeat }))
+    return identity;
   throw otherHolderError(bus, (await registry.read()) ?? record);
 }
 

@@ -21,11 +21,14 @@ const MAX_MISSED_HEARTBEATS = 3;
 /** An Oracle's membership in its farm: joins it, answers WHO, and writes the heartbeat that holds the database. */
 export class Membership {
   readonly #bus: Bus;
-  readonly #registry: InstallationRegistry & { beat(holder: string): Promise<boolean> };
+  readonly #registry: InstallationRegistry & { sendHeartbeat(holder: string): Promise<boolean> };
   #identity: FarmIdentity | undefined;
   #missedHeartbeats = 0;
 
-  constructor(bus: Bus, registry: InstallationRegistry & { beat(holder: string): Promise<boolean> }) {
+  constructor(
+    bus: Bus,
+    registry: InstallationRegistry & { sendHeartbeat(holder: string): Promise<boolean> },
+  ) {
     this.#bus = bus;
     this.#registry = registry;
   }
@@ -56,8 +59,8 @@ export class Membership {
     const { holder, host } = this.#identity;
     await new ProtocolClient(this.#bus, farmIdentity).publish('HERE', this.#identity);
     const held =
-      (await this.#registry.beat(holder)) ||
-      (await this.#registry.hold({ holder, host, from: null, beat: 0 }));
+      (await this.#registry.sendHeartbeat(holder)) ||
+      (await this.#registry.claim({ holder, host, from: null, heartbeat: 0 }));
     this.#missedHeartbeats = held ? 0 : this.#missedHeartbeats + 1;
     if (this.#missedHeartbeats < MAX_MISSED_HEARTBEATS) return;
     const record = await this.#registry.read();

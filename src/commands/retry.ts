@@ -8,7 +8,7 @@ import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
 import { formatTable } from '../monitor/table.js';
 
-/** What a run has put back into the queue, or, in a dry run, would put back. */
+/** What a run has requeued or, in a dry run, would requeue. */
 interface RetrySummary {
   readonly total: number;
   readonly classes: Readonly<Record<string, number>>;
@@ -20,12 +20,12 @@ const MAX_EXAMPLES = 5;
 const PROGRESS_INTERVAL_MS = 1000;
 
 export default class Retry extends PiwCommand {
-  static override summary = 'Put failed builds back into the queue.';
+  static override summary = 'Requeue failed builds.';
   static override description = `A build must match all conditions that you give. Only builds that failed for
-good are put back: the newest attempt failed, no wheel serves the version, and
-the version may be built. Old builds keep their page and their log. Builds
-that are put back wait in the backlog, behind requests and new releases. A
-second run puts nothing back until builds have failed again.
+good are requeued: the newest attempt failed, no wheel serves the version, and
+the version may be built. Old builds keep their page and their log. Requeued
+builds wait in the backlog, behind requests and new releases. A
+second run requeues nothing until builds have failed again.
 
 A TIME is an ISO 8601 date or time (2026-11-30 or 2026-11-30T14:00Z; local
 time if it has no zone), or an age: 90m, 3h, 2d. Regular expressions are
@@ -69,7 +69,7 @@ ${EXIT_CODES}`;
     'dry-run': Flags.boolean({
       default: false,
       char: 'n',
-      description: 'only show how many builds would be put back, by class, with some examples',
+      description: 'only show how many builds would be requeued, by class, with some examples',
     }),
     yes: Flags.boolean({ default: false, char: 'y', description: 'do not ask for confirmation' }),
     ...natsFlags,
@@ -106,13 +106,13 @@ ${EXIT_CODES}`;
       const chaseClient = createChaseClient(bus);
       if (dryRun || !flags.yes) {
         const preview = await this.#requestAllPages(chaseClient, filter, true);
-        this.#printSummary(preview, dryRun ? 'would be put back' : 'will be put back');
+        this.#printSummary(preview, dryRun ? 'would be requeued' : 'will be requeued');
         if (dryRun) return { ...toJsonResult(preview), dry_run: true };
         if (
           preview.total > 0 &&
           !(await confirm(`Put ${formatBuildCount(preview.total)} back into the queue?`))
         )
-          throw new PiwError('PIW_UNCONFIRMED', 'nothing was put back');
+          throw new PiwError('PIW_UNCONFIRMED', 'nothing was requeued');
       }
       const done = await this.#requestAllPages(chaseClient, filter, false);
       this.#printSummary(
@@ -155,7 +155,7 @@ ${EXIT_CODES}`;
       lastShownAt = performance.now();
       const share = upto === 0 ? 100 : Math.floor((after / upto) * 100);
       process.stderr.write(
-        `${formatBuildCount(total)} ${dryRun ? 'found' : 'put back'}, ${String(share)} % searched\n`,
+        `${formatBuildCount(total)} ${dryRun ? 'found' : 'requeued'}, ${String(share)} % searched\n`,
       );
     }
     return { total, classes, examples };

@@ -6,15 +6,15 @@ import { parseTarget } from '../wheels/tags.js';
 import { insertFiles, type BuildFiles } from './files.js';
 import { markPagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
-import { notifyQueue, refill } from './queue.js';
+import { notifyQueue, refreshQueue } from './queue.js';
 
 interface LogBuildResult {
   readonly outcome: 'logged' | 'repeated' | 'lost';
   readonly buildId: number | null;
   /** Seconds until the retry of a transient failure; null: no retry. */
-  readonly againS: number | null;
-  /** The note of the package's page in the simple index, which is due; null: nothing that it lists has changed. */
-  readonly pageNote: number | null;
+  readonly retryAfterS: number | null;
+  /** The revision of the package's page in the simple index, which is due; null: nothing that it lists has changed. */
+  readonly pageRevision: number | null;
 }
 
 /** How long a build is held back after the first transient failure, seconds. */
@@ -26,7 +26,7 @@ interface LoggedRow {
   readonly outcome: 'logged' | 'repeated' | 'lost';
   readonly build_id: number | null;
   readonly version_id: number | null;
-  readonly again: number | null;
+  readonly retry_after_s: number | null;
 }
 
 /**
@@ -60,20 +60,20 @@ export async function logBuilds(
     const versionIds = logged.flatMap(({ outcome, version_id }) =>
       outcome === 'logged' && version_id !== null ? [version_id] : [],
     );
-    await refill(db, [...new Set(versionIds)]);
+    await refreshQueue(db, [...new Set(versionIds)]);
     if (logged.some(({ outcome, at }) => outcome === 'logged' && builds[at]?.status)) await notifyQueue(db);
     const pages = affectedPages(builds, logged);
-    const notes = await markPagesDue(db, pages);
-    const pageNotes = new Map(pages.map(([kind, argument], n) => [`${kind} ${argument}`, notes[n]]));
+    const revisions = await markPagesDue(db, pages);
+    const pageRevisions = new Map(pages.map(([kind, argument], n) => [`${kind} ${argument}`, revisions[n]]));
     const outcomes = builds.map((): LogBuildResult => ({
       outcome: 'lost',
       buildId: null,
-      againS: null,
-      pageNote: null,
+      retryAfterS: null,
+      pageRevision: null,
     }));
-    for (const { at, outcome, build_id, again } of logged) {
-      const pageNote = pageNotes.get(`PKG ${builds[at]?.package ?? ''}`) ?? null;
-      outcomes[at] = { outcome, buildId: build_id, againS: again, pageNote };
+    for (const { at, outcome, build_id, retry_after_s } of logged) {
+      const pageRevision = pageRevisions.get(`PKG ${builds[at]?.package ?? ''}`) ?? null;
+      outcomes[at] = { outcome, buildId: build_id, retryAfterS: retry_after_s, pageRevision };
     }
     return outcomes;
   });
@@ -156,7 +156,7 @@ export async function buildRecord(db: Queryable, buildId: number): Promise<Omit<
   const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(
     `select p.package, v.version, t.abi, t.platform, b.status, b.failure_class,
        floor(extract(epoch from b.built_at) * 1000)::float8 as built,
-       extract(epoch from b.duration)::float8 as duration_s, b.output, s.label as slave, b.put_back,
+       extract(epoch from b.duration)::float8 as duration_s, b.output, s.label as slave, b.requeue_reason,
        json_build_object('reason', b.reason, 'remark', b.remark, 'provenance', b.provenance) as details
      from builds b left join slaves s using (slave_id) join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
      where b.build_id = $1`,

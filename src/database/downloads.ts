@@ -11,8 +11,8 @@ const CLIENT_COLUMNS = `accessed_at, accessed_by, country, arch, distro_name, di
 interface AccessEntry {
   /** Seconds since 1970. */
   readonly timestampS: number;
-  /** An index into `whats`. */
-  readonly whatIndex: number;
+  /** An index into `resources`. */
+  readonly resourceIndex: number;
   /** The other columns of the row, in COPY's text format. */
   readonly rowTail: string;
 }
@@ -30,14 +30,14 @@ export async function logEntries(database: Database, stretch: LogStretch): Promi
   const entries = parseEntries(stretch);
   try {
     return await database.transaction(async (db) => {
-      // Transactions that delete files wait until this one ends; see hold_files in sql/000006.sql.
+      // Transactions that delete files wait until this one ends; see lock_files in sql/.
       await db.query('select pg_advisory_xact_lock_shared(7367035)');
       const position = await lockLog(db, stretch.log);
       if (position.upto !== stretch.from || position.mark === FORGOTTEN_LOG_MARK)
         return { ...position, counted: false, unknown: 0 };
       await createMonthPartitions(db, entries);
-      const unknown = await logDownloads(db, stretch.whats, entries[0]);
-      await logHits(db, stretch.whats, entries.slice(1));
+      const unknown = await logDownloads(db, stretch.resources, entries[0]);
+      await logHits(db, stretch.resources, entries.slice(1));
       await advanceLog(db, stretch);
       return { upto: stretch.to, mark: stretch.mark, counted: true, unknown };
     });
@@ -62,7 +62,12 @@ type EntriesByKind = [AccessEntry[], AccessEntry[], AccessEntry[], AccessEntry[]
  * Decodes binary entries into rows. Many rows share their host, agent and time, so each of those is formatted only
  * once. Throws PIW_MESSAGE_INVALID for an entry that refers to a missing item.
  */
-function parseEntries({ whats, hosts: hostTuples, agents: agentTuples, entries }: LogStretch): EntriesByKind {
+function parseEntries({
+  resources,
+  hosts: hostTuples,
+  agents: agentTuples,
+  entries,
+}: LogStretch): EntriesByKind {
   const hosts = hostTuples.map(copyFields);
   const agents = agentTuples.map((agent) => `${copyFields(agent)}\n`);
   const times = new Map<number, string>();
@@ -71,17 +76,17 @@ function parseEntries({ whats, hosts: hostTuples, agents: agentTuples, entries }
   for (let i = 0; i < entries.length; i += ENTRY_BYTES) {
     const timestampS = view.getUint32(i + 4, true);
     const host = hosts[view.getUint32(i + 8, true)];
-    const whatIndex = view.getUint32(i + 12, true);
+    const resourceIndex = view.getUint32(i + 12, true);
     const agent = agents[view.getUint32(i + 16, true)];
     const kind = entriesByKind[view.getUint32(i, true)];
-    if (kind === undefined || host === undefined || agent === undefined || whatIndex >= whats.length)
+    if (kind === undefined || host === undefined || agent === undefined || resourceIndex >= resources.length)
       throw new PiwError(
         'PIW_MESSAGE_INVALID',
         'LOGENTRIES: an entry has an unknown kind, or refers to an item that the message does not contain',
       );
     let time = times.get(timestampS);
     if (time === undefined) times.set(timestampS, (time = new Date(timestampS * 1000).toISOString()));
-    kind.push({ timestampS, whatIndex, rowTail: `${time}\t${host}\t${agent}` });
+    kind.push({ timestampS, resourceIndex, rowTail: `${time}\t${host}\t${agent}` });
   }
   return entriesByKind;
 }
@@ -113,15 +118,15 @@ const isoDay = (day: number): string => new Date(day * DAY_S * 1000).toISOString
 /** Writes downloads and their sums. Returns how many were of unknown files. */
 async function logDownloads(
   db: Transaction,
-  whats: readonly string[],
+  resources: readonly string[],
   entries: readonly AccessEntry[],
 ): Promise<number> {
   if (entries.length === 0) return 0;
-  const files = await findFiles(db, whats, entries);
+  const files = await findFiles(db, resources, entries);
   const totals = new DownloadTotals();
   const rows: string[] = [];
-  for (const { timestampS, whatIndex, rowTail } of entries) {
-    const file = files[whatIndex];
+  for (const { timestampS, resourceIndex, rowTail } of entries) {
+    const file = files[resourceIndex];
     if (!file) continue;
     rows.push(`${file.fileIdText}\t${rowTail}`);
     totals.add(file, timestampS);
@@ -139,13 +144,13 @@ interface DownloadedFile {
   readonly fileIdText: string;
 }
 
-/** Returns the downloaded files, indexed like `whats`; undefined for unknown files. */
+/** Returns the downloaded files, indexed like `resources`; undefined for unknown files. */
 async function findFiles(
   db: Transaction,
-  whats: readonly string[],
+  resources: readonly string[],
   entries: readonly AccessEntry[],
 ): Promise<readonly (DownloadedFile | undefined)[]> {
-  const whatIndexes = [...new Set(entries.map(({ whatIndex }) => whatIndex))];
+  const resourceIndexes = [...new Set(entries.map(({ resourceIndex }) => resourceIndex))];
   const rows = await db.query<{ place: number; file_id: number; package_id: number }>(
     // `lateral` with `limit 1` makes the planner look up each file by key, even if it planned for small tables.
     `select n.place, f.file_id, f.package_id
@@ -153,9 +158,9 @@ async function findFiles(
      cross join lateral (
        select file_id, package_id from files join versions using (version_id)
        where filename = n.filename limit 1) as f`,
-    [whatIndexes, whatIndexes.map((index) => whats[index])],
+    [resourceIndexes, resourceIndexes.map((index) => resources[index])],
   );
-  const files: (DownloadedFile | undefined)[] = new Array<undefined>(whats.length);
+  const files: (DownloadedFile | undefined)[] = new Array<undefined>(resources.length);
   for (const { place, file_id, package_id } of rows)
     files[place] = { file_id, package_id, fileIdText: String(file_id) };
   return files;
@@ -201,14 +206,15 @@ const HIT_KINDS = ['search', 'project', 'json', 'page'];
 
 async function logHits(
   db: Transaction,
-  whats: readonly string[],
+  resources: readonly string[],
   entriesByKind: readonly (readonly AccessEntry[])[],
 ): Promise<void> {
   const rows = entriesByKind.flatMap((entries, i) =>
     entries.map(
-      ({ whatIndex, rowTail }) => `${HIT_KINDS[i] ?? ''}\t${copyField(whats[whatIndex] ?? '')}\t${rowTail}`,
+      ({ resourceIndex, rowTail }) =>
+        `${HIT_KINDS[i] ?? ''}\t${copyField(resources[resourceIndex] ?? '')}\t${rowTail}`,
     ),
   );
   if (rows.length > 0)
-    await db.copy(`copy page_hits (kind, what, ${CLIENT_COLUMNS}) from stdin`, rows.join(''));
+    await db.copy(`copy page_hits (kind, resource, ${CLIENT_COLUMNS}) from stdin`, rows.join(''));
 }

@@ -27,7 +27,7 @@ export async function applyEvents(
       'set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off',
     );
     // Before any version is assigned its id: see fillSlice in targets.ts.
-    await db.query(`select hold_versions('{}')`);
+    await db.query(`select lock_versions('{}')`);
     const wipedIds = await wipeVersions(db, events.projects);
     const changedProjectCount = events.projects.length > 0 ? await applyProjects(db, events.projects) : 0;
     const inserted = await insertVersions(db, events.versions);
@@ -39,7 +39,7 @@ export async function applyEvents(
       ...changedIds,
       ...inserted.filter(({ missing }) => missing).map(({ versionId }) => versionId),
     ]);
-    await db.query('select fill_new($1)', [inserted.map(({ versionId }) => versionId)]);
+    await db.query('select queue_new_versions($1)', [inserted.map(({ versionId }) => versionId)]);
     const affectedProjects = events.projects.filter(
       (project) => project.wiped || project.present === false || project.quarantined !== null,
     );
@@ -58,7 +58,7 @@ export async function applyEvents(
 }
 
 /**
- * Adds projects, and marks others as gone, quarantined or active. Returns how many have changed. Queues a fetch of the
+ * Adds projects, and marks others as removed, quarantined or active. Returns how many have changed. Queues a fetch of the
  * page of each project that exists.
  */
 async function applyProjects(db: Queryable, projects: readonly ProjectChange[]): Promise<number> {
@@ -78,34 +78,34 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
     `with given as (
        select * from unnest($1::text[], $2::bigint[], $3::bool[], $4::bool[], $5::bool[])
          as g (name, serial, wiped, present, quarantined)
-     ), made as (
-       insert into packages (package, origin, gone, status, removed)
+     ), created as (
+       insert into packages (package, origin, removed_at, status, removal_reported)
        select name, 'feed', case when present is false then now() end,
          case when quarantined then 'quarantined' else 'active' end, wiped
        from given order by name
        on conflict (package) do nothing returning package_id, package
      ), changed as (
        update packages p set
-         gone = case when p.origin <> 'feed' then null when g.present is false then coalesce(p.gone, now())
+         removed_at = case when p.origin <> 'feed' then null when g.present is false then coalesce(p.removed_at, now())
            -- Its page was not found: the next fetch shows whether its removal or this event came last.
-           when g.present and p.missing is null then null else p.gone end,
+           when g.present and p.missing_since is null then null else p.removed_at end,
          status = case when g.quarantined then 'quarantined'
            when g.wiped or not g.quarantined then 'active' else p.status end,
-         removed = p.removed or g.wiped
+         removal_reported = p.removal_reported or g.wiped
        from given g
-       where p.package = g.name and (p.page_serial < g.serial or (g.wiped and p.missing is not null))
-         and (g.wiped or g.quarantined is not null or g.present is distinct from (p.gone is null))
+       where p.package = g.name and (p.page_serial < g.serial or (g.wiped and p.missing_since is not null))
+         and (g.wiped or g.quarantined is not null or g.present is distinct from (p.removed_at is null))
        returning p.package_id
      ), wanted as (
-       insert into looks (package_id, urgent, serial)
+       insert into page_fetches (package_id, urgent, serial)
        select package_id, false, serial from (
-         select m.package_id, g.serial from made m join given g on g.name = m.package where g.present is distinct from false
+         select m.package_id, g.serial from created m join given g on g.name = m.package where g.present is distinct from false
          union all
          select p.package_id, g.serial from packages p join given g on g.name = p.package
          where p.page_serial < g.serial and g.present is distinct from false) f order by package_id
-       on conflict (package_id) do update set serial = greatest(looks.serial, excluded.serial)
+       on conflict (package_id) do update set serial = greatest(page_fetches.serial, excluded.serial)
      )
-     select (select count(*) from made) + (select count(*) from changed) as changed`,
+     select (select count(*) from created) + (select count(*) from changed) as changed`,
     columns,
   );
   await markPackagesDue(db, [...existingNames]);
@@ -117,15 +117,15 @@ async function applyProjects(db: Queryable, projects: readonly ProjectChange[]):
   return result?.changed ?? 0;
 }
 
-/** Marks all versions of removed projects as gone, and returns their ids. */
+/** Marks all versions of removed projects as removed, too, and returns their ids. */
 async function wipeVersions(db: Queryable, projects: readonly ProjectChange[]): Promise<readonly number[]> {
   const wipedProjects = projects.filter((project) => project.wiped);
   if (wipedProjects.length === 0) return [];
   const rows = await db.query<{ version_id: number }>(
-    `update versions v set gone = now()
+    `update versions v set removed_at = now()
      from unnest($1::text[], $2::bigint[]) as g (name, serial) join packages p on p.package = g.name
-     where v.package_id = p.package_id and v.origin = 'feed' and v.gone is null
-       and (p.page_serial < g.serial or p.missing is not null or v.missing is not null)
+     where v.package_id = p.package_id and v.origin = 'feed' and v.removed_at is null
+       and (p.page_serial < g.serial or p.missing_since is not null or v.missing_since is not null)
      returning v.version_id`,
     [wipedProjects.map(({ name }) => name), wipedProjects.map(({ serial }) => serial)],
   );
@@ -139,9 +139,9 @@ async function scheduleRecheck(db: Queryable, versionIds: readonly number[]): Pr
     `with unsettled as (
        update packages p set list_serial = 0
        where package_id in (
-         select package_id from versions where version_id = any ($1) and missing is not null)
+         select package_id from versions where version_id = any ($1) and missing_since is not null)
        returning package_id)
-     insert into looks (package_id, urgent) select package_id, false from unsettled order by 1
+     insert into page_fetches (package_id, urgent) select package_id, false from unsettled order by 1
      on conflict (package_id) do nothing`,
     [versionIds],
   );

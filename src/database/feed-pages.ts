@@ -48,10 +48,10 @@ export async function applyPage(
       package_id: number;
       page_serial: number;
       status: string;
-      gone: boolean;
+      removed: boolean;
       etag: string | null;
     }>(
-      `select package_id, page_serial, status, gone is not null as gone, etag from packages where package = $1 for update`,
+      `select package_id, page_serial, status, removed_at is not null as removed, etag from packages where package = $1 for update`,
       [name],
     );
     if (!before || (serial > 0 && serial < before.page_serial)) {
@@ -59,23 +59,24 @@ export async function applyPage(
       return { stale: true, created: 0, unsettled: false };
     }
     await db.query(
-      `update packages set status = $2, gone = null, missing = null, removed = false, etag = $3, looked = now(),
-         page_serial = greatest(page_serial, $4) where package_id = $1`,
+      `update packages set status = $2, removed_at = null, missing_since = null, removal_reported = false,
+         etag = $3, fetched_at = now(), page_serial = greatest(page_serial, $4) where package_id = $1`,
       [before.package_id, status, etag, serial],
     );
     const { changedIds, created } = await upsertReleases(db, name, 'feed', page.releases);
-    const goneIds = status === 'quarantined' ? [] : await markMissing(db, before.package_id, page);
-    const allIds = before.status !== status || before.gone ? await versionIdsOf(db, before.package_id) : [];
-    await requeue(db, [...new Set([...changedIds, ...goneIds, ...allIds])]);
-    if (changedIds.length + goneIds.length + allIds.length > 0) {
+    const removedIds = status === 'quarantined' ? [] : await markMissing(db, before.package_id, page);
+    const allIds =
+      before.status !== status || before.removed ? await versionIdsOf(db, before.package_id) : [];
+    await requeue(db, [...new Set([...changedIds, ...removedIds, ...allIds])]);
+    if (changedIds.length + removedIds.length + allIds.length > 0) {
       await markPackagesDue(db, [name]);
       await notifyQueue(db);
     }
     const differs = serial > before.page_serial || (etag !== null && etag !== before.etag);
-    if (differs || changedIds.length + goneIds.length + allIds.length > 0) await noteEvent(db);
+    if (differs || changedIds.length + removedIds.length + allIds.length > 0) await noteEvent(db);
     // A fetch that waits for a higher serial stays queued.
     const dequeued = await db.query(
-      'delete from looks where package_id = $1 and (serial <= $2 or $2 = 0) returning 1',
+      'delete from page_fetches where package_id = $1 and (serial <= $2 or $2 = 0) returning 1',
       [before.package_id, serial],
     );
     if (dequeued.length === 0) await postponePageFetch(db, name);
@@ -90,7 +91,7 @@ const versionIdsOf = async (db: Queryable, packageId: number): Promise<readonly 
     ])
   ).map(({ version_id }) => version_id);
 
-/** Marks versions that the page doesn't list as missing, or as gone. Returns the ids of those that are gone. */
+/** Marks versions that the page doesn't list as missing, or as removed. Returns the ids of those that are removed. */
 async function markMissing(
   db: Queryable,
   packageId: number,
@@ -99,28 +100,28 @@ async function markMissing(
   const keys = page.releases.map(({ version }) => sortKey(version));
   const [count] = await db.query<{ absent: number; all: number }>(
     `select count(*) filter (where sort_key <> all ($2)) as absent, count(*) as all from versions
-     where package_id = $1 and origin = 'feed' and gone is null and not quarantined`,
+     where package_id = $1 and origin = 'feed' and removed_at is null and not quarantined`,
     [packageId, keys],
   );
   const { absent = 0, all: total = 0 } = count ?? {};
   if (absent === 0) return [];
   const isMassRemoval =
     absent > MASS_REMOVAL_THRESHOLD.versions && absent > total * MASS_REMOVAL_THRESHOLD.share;
-  const rows = await db.query<{ version_id: number; gone: boolean }>(
-    `update versions set missing = coalesce(missing, now()),
-       gone = case when not $3 and has_sdist and missing < now() - $4 * interval '1 second' then now() end
-     where package_id = $1 and origin = 'feed' and gone is null and not quarantined and sort_key <> all ($2)
-     returning version_id, gone is not null as gone`,
+  const rows = await db.query<{ version_id: number; removed: boolean }>(
+    `update versions set missing_since = coalesce(missing_since, now()),
+       removed_at = case when not $3 and has_sdist and missing_since < now() - $4 * interval '1 second' then now() end
+     where package_id = $1 and origin = 'feed' and removed_at is null and not quarantined and sort_key <> all ($2)
+     returning version_id, removed_at is not null as removed`,
     [packageId, keys, isMassRemoval, page.removal_delay_s],
   );
-  return rows.filter(({ gone }) => gone).map(({ version_id }) => version_id);
+  return rows.filter(({ removed }) => removed).map(({ version_id }) => version_id);
 }
 
 /** Returns whether versions are missing from the page, and the list of all releases has not been read since. */
 async function isUnsettled(db: Queryable, packageId: number): Promise<boolean> {
   const rows = await db.query(
     `select from packages p where package_id = $1 and list_serial < page_serial and exists (
-       select from versions v where v.package_id = p.package_id and v.missing is not null and not v.quarantined)`,
+       select from versions v where v.package_id = p.package_id and v.missing_since is not null and not v.quarantined)`,
     [packageId],
   );
   return rows.length > 0;
@@ -135,18 +136,18 @@ export async function markPageUnchanged(
   return await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
     const [row] = await db.query<{ package_id: number }>(
-      'update packages set looked = now(), missing = null where package = $1 returning package_id',
+      'update packages set fetched_at = now(), missing_since = null where package = $1 returning package_id',
       [name],
     );
     if (!row) return { unsettled: false };
-    await db.query('delete from looks where package_id = $1', [row.package_id]);
+    await db.query('delete from page_fetches where package_id = $1', [row.package_id]);
     return { unsettled: await isUnsettled(db, row.package_id) };
   });
 }
 
 /**
  * Applies the list of all releases, which includes those without a file: of the versions that the page doesn't list,
- * those in this list exist, and the others are gone. Ignores a list that is older than the page.
+ * those in this list exist, and the others are removed. Ignores a list that is older than the page.
  */
 export async function resolveMissingVersions(
   database: Database,
@@ -165,9 +166,9 @@ export async function resolveMissingVersions(
     );
     if (!row || releaseList.versions.length === 0) return;
     const changedRows = await db.query<{ version_id: number }>(
-      `update versions set gone = case when sort_key = any ($2) then null else now() end
-       where package_id = $1 and origin = 'feed' and missing is not null and not quarantined
-         and (gone is null) <> (sort_key = any ($2))
+      `update versions set removed_at = case when sort_key = any ($2) then null else now() end
+       where package_id = $1 and origin = 'feed' and missing_since is not null and not quarantined
+         and (removed_at is null) <> (sort_key = any ($2))
        returning version_id`,
       [row.package_id, releaseList.versions.map(sortKey)],
     );
@@ -182,7 +183,7 @@ export async function resolveMissingVersions(
 }
 
 /**
- * Records that the index has no such project: it is gone if that is confirmed, by `isConfirmed` or by an earlier
+ * Records that the index has no such project: it is removed if that is confirmed, by `isConfirmed` or by an earlier
  * removal event, and only missing otherwise.
  */
 export async function markPageMissing(
@@ -193,24 +194,25 @@ export async function markPageMissing(
 ): Promise<void> {
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
-    const [row] = await db.query<{ package_id: number; gone: boolean }>(
-      `update packages set missing = coalesce(missing, now()), looked = now(), etag = null,
-         gone = case when ($2 or removed) and origin = 'feed' then coalesce(gone, now()) else gone end
-       where package = $1 returning package_id, gone is not null as gone`,
+    const [row] = await db.query<{ package_id: number; removed: boolean }>(
+      `update packages set missing_since = coalesce(missing_since, now()), fetched_at = now(), etag = null,
+         removed_at = case when ($2 or removal_reported) and origin = 'feed' then coalesce(removed_at, now()) else removed_at end
+       where package = $1 returning package_id, removed_at is not null as removed`,
       [name, isConfirmed],
     );
     if (!row) return;
-    await db.query('delete from looks where package_id = $1', [row.package_id]);
-    if (!row.gone) return;
-    const goneRows = await db.query<{ version_id: number }>(
-      `update versions set gone = now() where package_id = $1 and origin = 'feed' and gone is null returning version_id`,
+    await db.query('delete from page_fetches where package_id = $1', [row.package_id]);
+    if (!row.removed) return;
+    const removedRows = await db.query<{ version_id: number }>(
+      `update versions set removed_at = now()
+       where package_id = $1 and origin = 'feed' and removed_at is null returning version_id`,
       [row.package_id],
     );
     await requeue(
       db,
-      goneRows.map(({ version_id }) => version_id),
+      removedRows.map(({ version_id }) => version_id),
     );
-    if (goneRows.length === 0) return;
+    if (removedRows.length === 0) return;
     await markPackagesDue(db, [name]);
     await noteEvent(db);
   });

@@ -37,7 +37,7 @@ export async function insertVersions(
   });
   const rows = await db.query<{ version_id: number; package_id: number; version: string; missing: boolean }>(
     `insert into versions (package_id, version, sort_key, released, has_sdist, yanked, quarantined, origin, priority,
-       missing, gone)
+       missing_since, removed_at)
      select g.package_id, g.version, g.sort_key, to_timestamp(g.released), g.flags & 1 > 0,
        case when g.flags & 2 > 0 then '' end, g.flags & 4 > 0, 'feed',
        case when to_timestamp(g.released) > now() - $6 * interval '1 second' then 1 else 0 end,
@@ -45,7 +45,7 @@ export async function insertVersions(
      from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[])
        as g (package_id, version, sort_key, released, flags)
      on conflict (package_id, version) do nothing
-     returning version_id, package_id, version, missing is not null as missing`,
+     returning version_id, package_id, version, missing_since is not null as missing`,
     [
       insertions.map(({ id }) => id),
       insertions.map(({ version }) => version),
@@ -103,39 +103,39 @@ export async function changeVersions(
   if (versions.length === 0) return [];
   const rows = await db.query<{ version_id: number }>(
     `with given as (
-       select v.version_id, v.origin, v.has_sdist, v.yanked, v.yank_kept, v.gone, v.missing, g.released, g.sdist, g.removed,
+       select v.version_id, v.origin, v.has_sdist, v.yanked, v.yank_kept, v.removed_at, v.missing_since, g.released, g.sdist, g.removed,
          -- A later page doesn't list it: it has no file there, or is quarantined.
          p.page_serial >= g.serial and not coalesce(g.quarantined, v.quarantined) and p.status <> 'quarantined' as bare,
          g.reset and not g.removed as anew,
-         case when g.yanked then true when g.yanked is false then false end as its_yanked,
-         case when v.origin <> 'feed' then null when g.removed then coalesce(v.gone, now())
+         case when g.yanked then true when g.yanked is false then false end as given_yanked,
+         case when v.origin <> 'feed' then null when g.removed then coalesce(v.removed_at, now())
            when g.released is not null and p.page_serial < g.serial or g.quarantined then null
-           else v.gone end as new_gone,
-         case when p.page_serial >= g.serial or g.removed then v.missing end as new_missing,
+           else v.removed_at end as new_removed_at,
+         case when p.page_serial >= g.serial or g.removed then v.missing_since end as new_missing_since,
          coalesce(g.quarantined, v.quarantined and not (g.reset and not g.removed)) as new_quarantined
        from unnest($1::text[], $2::text[], $3::bigint[], $4::float8[], $5::bool[], $6::bool[], $7::bool[], $8::bool[],
          $9::bool[]) as g (name, version, serial, released, reset, removed, sdist, yanked, quarantined)
        join packages p on p.package = g.name
        join versions v on v.package_id = p.package_id and v.version = g.version
-       where p.page_serial < g.serial or v.missing is not null
+       where p.page_serial < g.serial or v.missing_since is not null
      ), wanted as (
-       select version_id, anew, released, new_quarantined, new_gone, new_missing,
+       select version_id, anew, released, new_quarantined, new_removed_at, new_missing_since,
          -- A version that an administrator added keeps its sdist, whatever the feed says.
          coalesce(sdist, has_sdist and not anew) and not bare or (origin <> 'feed' and has_sdist) as new_sdist,
-         case when yank_kept then yanked when its_yanked then coalesce(yanked, '') when anew or not its_yanked then null
+         case when yank_kept then yanked when given_yanked then coalesce(yanked, '') when anew or not given_yanked then null
            else yanked end as new_yanked
        from given
      )
      update versions v
-     set gone = g.new_gone, missing = g.new_missing, has_sdist = g.new_sdist, yanked = g.new_yanked,
-       quarantined = g.new_quarantined,
+     set removed_at = g.new_removed_at, missing_since = g.new_missing_since, has_sdist = g.new_sdist,
+       yanked = g.new_yanked, quarantined = g.new_quarantined,
        released = coalesce(case when g.anew then to_timestamp(g.released) end, v.released, to_timestamp(g.released)),
        sdist_url = case when g.new_sdist and not g.anew then v.sdist_url end,
        sdist_sha256 = case when g.new_sdist and not g.anew then v.sdist_sha256 end
      from wanted g
      where v.version_id = g.version_id
-       and (v.gone, v.missing, v.has_sdist, v.yanked, v.quarantined)
-         is distinct from (g.new_gone, g.new_missing, g.new_sdist, g.new_yanked, g.new_quarantined)
+       and (v.removed_at, v.missing_since, v.has_sdist, v.yanked, v.quarantined)
+         is distinct from (g.new_removed_at, g.new_missing_since, g.new_sdist, g.new_yanked, g.new_quarantined)
      returning v.version_id`,
     [
       versions.map(({ name }) => name),

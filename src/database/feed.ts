@@ -35,8 +35,8 @@ export async function queuePageFetches(
       [names],
     );
     await db.query(
-      `insert into looks (package_id, urgent) select package_id, $2 from packages where package = any ($1) order by 1
-       on conflict (package_id) do update set urgent = looks.urgent or excluded.urgent`,
+      `insert into page_fetches (package_id, urgent) select package_id, $2 from packages where package = any ($1) order by 1
+       on conflict (package_id) do update set urgent = page_fetches.urgent or excluded.urgent`,
       [names, urgent],
     );
   });
@@ -51,7 +51,7 @@ export async function cancelPageFetches(
   await database.transaction(async (db) => {
     await fence(db, 'cloud-gazer', revision);
     await db.query(
-      `delete from looks l using packages p where p.package_id = l.package_id and p.package = any ($1)`,
+      `delete from page_fetches f using packages p where p.package_id = f.package_id and p.package = any ($1)`,
       [names],
     );
   });
@@ -63,8 +63,8 @@ export async function duePageFetches(
   limit: number,
 ): Promise<readonly [string, string | null, boolean][]> {
   const rows = await db.query<{ package: string; etag: string | null; described: boolean }>(
-    `select p.package, p.etag, p.description is not null as described from looks l join packages p using (package_id)
-     where l.not_before <= now() order by l.urgent desc, l.not_before limit $1`,
+    `select p.package, p.etag, p.description is not null as described from page_fetches f join packages p using (package_id)
+     where f.not_before <= now() order by f.urgent desc, f.not_before limit $1`,
     [limit],
   );
   return rows.map(({ package: name, etag, described }) => [name, etag, described]);
@@ -95,14 +95,15 @@ export const MAX_PAGE_FETCHES = 12 + 7 * 24;
  */
 export async function postponePageFetch(db: Queryable, name: string): Promise<void> {
   const givenUp = await db.query(
-    `delete from looks l using packages p
-     where p.package_id = l.package_id and p.package = $1 and l.tries >= $2 - 1 returning 1`,
+    `delete from page_fetches f using packages p
+     where p.package_id = f.package_id and p.package = $1 and f.attempts >= $2 - 1 returning 1`,
     [name, MAX_PAGE_FETCHES],
   );
   if (givenUp.length > 0) return;
   await db.query(
-    `update looks l set tries = tries + 1, not_before = now() + least(2 ^ least(tries, 12), 3600) * interval '1 second'
-     from packages p where p.package_id = l.package_id and p.package = $1`,
+    `update page_fetches f
+     set attempts = attempts + 1, not_before = now() + least(2 ^ least(attempts, 12), 3600) * interval '1 second'
+     from packages p where p.package_id = f.package_id and p.package = $1`,
     [name],
   );
 }
@@ -121,18 +122,18 @@ export async function knownProjects(
   const rows = await db.query<{
     package: string;
     page_serial: number;
-    looked: number | null;
+    fetched: number | null;
     cheap: boolean;
     fed: boolean;
   }>(
-    `select p.package, p.page_serial, p.etag is not null or p.missing is not null as cheap, p.origin = 'feed' as fed,
-       case when l.package_id is null then coalesce(floor(extract(epoch from p.looked) * 1000)::float8, 0) end as looked
-     from packages p left join looks l using (package_id)
-     where p.package > $1 collate "C" and p.gone is null
+    `select p.package, p.page_serial, p.etag is not null or p.missing_since is not null as cheap, p.origin = 'feed' as fed,
+       case when f.package_id is null then coalesce(floor(extract(epoch from p.fetched_at) * 1000)::float8, 0) end as fetched
+     from packages p left join page_fetches f using (package_id)
+     where p.package > $1 collate "C" and p.removed_at is null
      order by p.package collate "C" limit $2`,
     [after, limit],
   );
-  return rows.map((row) => [row.package, row.page_serial, row.looked, row.cheap, row.fed]);
+  return rows.map((row) => [row.package, row.page_serial, row.fetched, row.cheap, row.fed]);
 }
 
 /**
@@ -160,14 +161,14 @@ export async function acceptRemoval(db: Queryable, count: number): Promise<void>
 }
 
 /** Returns up to `limit` versions with files that left the index more than `graceS` seconds ago: [package, version]. */
-export async function goneVersions(
+export async function removedVersions(
   db: Queryable,
   graceS: number,
   limit: number,
 ): Promise<readonly [string, string][]> {
   const rows = await db.query<{ package: string; version: string }>(
     `select p.package, v.version from versions v join packages p using (package_id)
-     where v.origin = 'feed' and (v.gone < now() - $1 * interval '1 second' or p.gone < now() - $1 * interval '1 second')
+     where v.origin = 'feed' and (v.removed_at < now() - $1 * interval '1 second' or p.removed_at < now() - $1 * interval '1 second')
        and exists (select from files f where f.version_id = v.version_id)
      order by p.package, v.version limit $2`,
     [graceS, limit],

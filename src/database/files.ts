@@ -127,8 +127,8 @@ async function widenReach(db: Queryable, { filename, versionId, target }: Reused
 async function recordPublished(db: Queryable, files: readonly NewFileRow[]): Promise<void> {
   const conflicts = await db.query<{ filename: string }>(
     `with given as (select * from unnest($1::text[], $2::text[]) as g (filename, sha256)),
-     added as (insert into published (filename, sha256) select * from given on conflict (filename) do nothing)
-     select g.filename from given g join published p using (filename) where p.sha256 <> g.sha256`,
+     added as (insert into published_files (filename, sha256) select * from given on conflict (filename) do nothing)
+     select g.filename from given g join published_files p using (filename) where p.sha256 <> g.sha256`,
     [files.map(({ file }) => file.filename), files.map(({ file }) => file.filehash)],
   );
   if (conflicts[0]) throw contentConflict(conflicts[0].filename);
@@ -137,7 +137,7 @@ async function recordPublished(db: Queryable, files: readonly NewFileRow[]): Pro
 /** Returns every file ever published of the project and version in this wheel's name: [filename, SHA-256]. */
 export async function publishedSiblings(db: Queryable, filename: string): Promise<[string, string][]> {
   const rows = await db.query<{ filename: string; sha256: string }>(
-    'select filename, sha256 from published where wheel_stem(filename) = $1 order by filename',
+    'select filename, sha256 from published_files where wheel_stem(filename) = $1 order by filename',
     [wheelStem(filename)],
   );
   return rows.map((row) => [row.filename, row.sha256]);

@@ -11,12 +11,12 @@ interface Installation {
   /** Milliseconds since 1970. */
   readonly holderSince: number | null;
   /** A heartbeat counter, which increases every few seconds while a farm uses the database. */
-  readonly beat: number;
+  readonly heartbeat: number;
 }
 
 async function readInstallation(db: Queryable): Promise<Installation | undefined> {
   const [row] = await db.query<Installation & SqlRow>(
-    `select id::text, name, holder, holder_host as "holderHost", beat,
+    `select id::text, name, holder, holder_host as "holderHost", heartbeat,
        floor(extract(epoch from holder_since) * 1000)::float8 as "holderSince"
      from installation`,
   );
@@ -25,26 +25,27 @@ async function readInstallation(db: Queryable): Promise<Installation | undefined
 
 /**
  * Claims the database for `holder`. Returns false if a holder other than `holder` and `from` has it, or if `from` has
- * sent a heartbeat since `beat`.
+ * sent a heartbeat since `heartbeat`.
  */
 async function claimInstallation(
   db: Queryable,
-  { holder, host, from, beat }: { holder: string; host: string; from: string | null; beat: number },
+  { holder, host, from, heartbeat }: { holder: string; host: string; from: string | null; heartbeat: number },
 ): Promise<boolean> {
   const rows = await db.query(
-    `update installation set beat = beat + 1, holder = $1, holder_host = $2,
+    `update installation set heartbeat = heartbeat + 1, holder = $1, holder_host = $2,
        holder_since = case when holder is distinct from $1 then now() else holder_since end
-     where holder is null or holder = $1 or (holder = $3 and beat = $4) returning 1`,
-    [holder, host, from, beat],
+     where holder is null or holder = $1 or (holder = $3 and heartbeat = $4) returning 1`,
+    [holder, host, from, heartbeat],
   );
   return rows.length > 0;
 }
 
 /** Sends a heartbeat for `holder`. Returns false if another holder has the database. */
 async function renewInstallation(db: Queryable, holder: string): Promise<boolean> {
-  const rows = await db.query('update installation set beat = beat + 1 where holder = $1 returning 1', [
-    holder,
-  ]);
+  const rows = await db.query(
+    'update installation set heartbeat = heartbeat + 1 where holder = $1 returning 1',
+    [holder],
+  );
   return rows.length > 0;
 }
 
@@ -59,6 +60,6 @@ export async function releaseInstallation(db: Queryable, holder: string): Promis
 /** Returns these functions as one object, for processes that join a farm. */
 export const installationRegistry = (db: Queryable) => ({
   read: () => readInstallation(db),
-  hold: (claim: Parameters<typeof claimInstallation>[1]) => claimInstallation(db, claim),
-  beat: (holder: string) => renewInstallation(db, holder),
+  claim: (options: Parameters<typeof claimInstallation>[1]) => claimInstallation(db, options),
+  sendHeartbeat: (holder: string) => renewInstallation(db, holder),
 });

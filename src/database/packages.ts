@@ -11,20 +11,20 @@ export async function allPackages(db: Queryable): Promise<readonly string[]> {
 
 /**
  * Returns up to `page.limit` packages with files to offer, by name, after `page.after`. Packages and versions that were
- * removed from the followed index are included only if `includeGone`.
+ * removed from the followed index are included only if `includeRemoved`.
  */
 export async function offeredPackages(
   db: Queryable,
   page: { readonly after: string; readonly limit: number },
-  includeGone: boolean,
+  includeRemoved: boolean,
 ): Promise<readonly string[]> {
   const rows = await db.query<{ package: string }>(
     `select package from packages p
-     where package collate "C" > $2 and status <> 'quarantined' and (gone is null or $1) and exists (
+     where package collate "C" > $2 and status <> 'quarantined' and (removed_at is null or $1) and exists (
        select from versions v join files f using (version_id)
-       where v.package_id = p.package_id and not v.quarantined and (v.gone is null or $1))
+       where v.package_id = p.package_id and not v.quarantined and (v.removed_at is null or $1))
      order by package collate "C" limit $3`,
-    [includeGone, page.after, page.limit],
+    [includeRemoved, page.after, page.limit],
   );
   return rows.map((row) => row.package);
 }
@@ -42,15 +42,15 @@ export async function upsertPackage(
   added: { package: string; description: string | null; origin: Origin; aliases: readonly string[] },
 ): Promise<boolean> {
   const [row] = await db.query<{ created: boolean; back: boolean }>(
-    `with before as (select gone is not null as gone from packages where package = $1)
+    `with before as (select removed_at is not null as removed from packages where package = $1)
      insert into packages as p (package, description, origin, aliases) values ($1, $2, $3, $4)
      on conflict (package) do update
      set description = coalesce(excluded.description, p.description),
        aliases = array(select distinct unnest(p.aliases || excluded.aliases) order by 1),
        -- What an administrator has named is no longer the feed's to remove.
        origin = case when excluded.origin = 'feed' then p.origin else excluded.origin end,
-       gone = case when excluded.origin = 'feed' then p.gone end
-     returning (xmax = 0) as created, p.gone is null and (select gone from before) as back`,
+       removed_at = case when excluded.origin = 'feed' then p.removed_at end
+     returning (xmax = 0) as created, p.removed_at is null and (select removed from before) as back`,
     [added.package, added.description, added.origin, added.aliases],
   );
   if (row?.back) await requeuePackage(db, added.package);

@@ -3,13 +3,13 @@ import type { PagePriority } from '../model/page.js';
 import { fence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
-type DuePageTuple = readonly [kind: string, argument: string, note: number];
+type DuePageTuple = readonly [kind: string, argument: string, revision: number];
 
 /** Pages that the Secretary loads at once; the others stay in the database. */
 const PAGES_PER_LOAD = 1000;
 
 /**
- * Marks pages as due, and returns their notes in the same order; a page that is named twice is marked once. Call it in
+ * Marks pages as due, and returns their revisions in the same order; a page that is named twice is marked once. Call it in
  * the transaction that changes what the pages show. `PKG`: a package's page in the simple index and its project page;
  * `PROJECT`: the project page alone; `LOG`: the log page of a build; `DELPKG`: the pages of a deleted package.
  */
@@ -32,7 +32,7 @@ export async function markPackagesDue(db: Queryable, names: readonly string[]): 
          select from packages p join versions v using (package_id) join files f using (version_id)
          where p.package = g.name) then 'PKG' else 'PROJECT' end as kind, name
      from unnest($1::text[]) as g (name) order by 1, 2
-     on conflict (kind, argument) do update set note = excluded.note`,
+     on conflict (kind, argument) do update set revision = excluded.revision`,
     [names],
   );
 }
@@ -53,8 +53,8 @@ interface PageUpdates {
 }
 
 /**
- * Marks pages as due, and returns their notes in the same order. Removes written pages from the backlog, unless they
- * have become due again since their note. Throws PIW_FENCED for a Secretary that has been replaced, whose knowledge of
+ * Marks pages as due, and returns their revisions in the same order. Removes written pages from the backlog, unless they
+ * have become due again since their revision. Throws PIW_FENCED for a Secretary that has been replaced, whose knowledge of
  * the listed packages is out of date, and PIW_REFUSED if anyone else reports written or listed pages.
  */
 export async function savePages(
@@ -69,21 +69,23 @@ export async function savePages(
     const delistings = listed.filter(([, serial]) => serial === null);
     if (listings.length > 0) {
       await db.query(
-        `insert into listed (package, serial) select * from unnest($1::text[], $2::bigint[])
-         on conflict (package) do update set serial = excluded.serial where listed.serial < excluded.serial`,
+        `insert into listed_packages (package, serial) select * from unnest($1::text[], $2::bigint[])
+         on conflict (package) do update set serial = excluded.serial where listed_packages.serial < excluded.serial`,
         [listings.map(([name]) => name), listings.map(([, serial]) => serial)],
       );
     }
     if (delistings.length > 0)
-      await db.query('delete from listed where package = any ($1)', [delistings.map(([name]) => name)]);
+      await db.query('delete from listed_packages where package = any ($1)', [
+        delistings.map(([name]) => name),
+      ]);
     if (written.length > 0) {
       await db.query(
-        `delete from pages_backlog b using unnest($1::text[], $2::text[], $3::bigint[]) as w (kind, argument, note)
-         where b.kind = w.kind and b.argument = w.argument and b.note <= w.note`,
+        `delete from pages_backlog b using unnest($1::text[], $2::text[], $3::bigint[]) as w (kind, argument, revision)
+         where b.kind = w.kind and b.argument = w.argument and b.revision <= w.revision`,
         [
           written.map(([kind]) => kind),
           written.map(([, argument]) => argument),
-          written.map(([, , note]) => note),
+          written.map(([, , revision]) => revision),
         ],
       );
     }
@@ -94,28 +96,28 @@ export async function savePages(
 async function insertDuePages(db: Queryable, pages: PageUpdates['pages']): Promise<readonly number[]> {
   if (pages.length === 0) return [];
   // Always in the same order, so that two batches never deadlock.
-  const rows = await db.query<{ kind: string; argument: string; note: number }>(
+  const rows = await db.query<{ kind: string; argument: string; revision: number }>(
     `insert into pages_backlog (kind, argument)
      select distinct kind, argument from unnest($1::text[], $2::text[]) as g (kind, argument) order by 1, 2
-     on conflict (kind, argument) do update set note = excluded.note returning kind, argument, note`,
+     on conflict (kind, argument) do update set revision = excluded.revision returning kind, argument, revision`,
     [pages.map(([kind]) => kind), pages.map(([, argument]) => argument)],
   );
-  const notes = new Map(rows.map(({ kind, argument, note }) => [`${kind} ${argument}`, note]));
-  return pages.map(([kind, argument]) => notes.get(`${kind} ${argument}`) ?? 0);
+  const revisions = new Map(rows.map(({ kind, argument, revision }) => [`${kind} ${argument}`, revision]));
+  return pages.map(([kind, argument]) => revisions.get(`${kind} ${argument}`) ?? 0);
 }
 
-/** Returns up to PAGES_PER_LOAD due pages of a priority, by note, after note `after`: see the index pages_next. */
+/** Returns up to PAGES_PER_LOAD due pages of a priority, by revision, after revision `after`: see the index pages_next. */
 export async function loadPages(
   db: Queryable,
   priority: PagePriority,
   after: number,
 ): Promise<readonly [string, string, number][]> {
-  const rows = await db.query<{ kind: string; argument: string; note: number }>(
-    `select kind, argument, note from pages_backlog
-     where lane_of(kind) = $1 and note > $2 order by note limit ${String(PAGES_PER_LOAD)}`,
+  const rows = await db.query<{ kind: string; argument: string; revision: number }>(
+    `select kind, argument, revision from pages_backlog
+     where page_priority(kind) = $1 and revision > $2 order by revision limit ${String(PAGES_PER_LOAD)}`,
     [priority, after],
   );
-  return rows.map(({ kind, argument, note }) => [kind, argument, note]);
+  return rows.map(({ kind, argument, revision }) => [kind, argument, revision]);
 }
 
 /**
@@ -140,7 +142,7 @@ export async function listedPackages(
   page: { readonly after: string; readonly limit: number },
 ): Promise<[name: string, serial: number][]> {
   const rows = await db.query<{ package: string; serial: number }>(
-    'select package, serial from listed where package > $1 order by package limit $2',
+    'select package, serial from listed_packages where package > $1 order by package limit $2',
     [page.after, page.limit],
   );
   return rows.map((row) => [row.package, row.serial]);

@@ -17,12 +17,12 @@ const FILE_COLUMNS = `f.filename, v.version, f.filesize, f.sha256, f.metadata_sh
 
 /**
  * Returns what the simple index shows of a package: nothing while it is quarantined, and what was removed from the
- * followed index only if `includeGone`.
+ * followed index only if `includeRemoved`.
  */
 export async function packageFiles(
   db: Queryable,
   name: string,
-  includeGone: boolean,
+  includeRemoved: boolean,
 ): Promise<{
   exists: boolean;
   status: Project['status'];
@@ -33,29 +33,30 @@ export async function packageFiles(
 }> {
   const [row] = await db.query<{
     status: Project['status'] | null;
-    gone: boolean;
+    removed: boolean;
     listed: number | null;
   }>(
-    `select p.status, p.gone is not null as gone, l.serial as listed
-     from (select $1::text as package) n left join packages p using (package) left join listed l using (package)`,
+    `select p.status, p.removed_at is not null as removed, l.serial as listed
+     from (select $1::text as package) n left join packages p using (package) left join listed_packages l using (package)`,
     [name],
   );
   const { status = null, listed = null } = row ?? {};
   const emptyResult = { versions: [], files: [], metadata: null, listed };
   if (!row || status === null) return { exists: false, status: 'active', ...emptyResult };
-  if (status === 'quarantined' || (row.gone && !includeGone)) return { exists: true, status, ...emptyResult };
+  if (status === 'quarantined' || (row.removed && !includeRemoved))
+    return { exists: true, status, ...emptyResult };
   const files = await db.query<RowOf<IndexedFile>>(
     `select ${FILE_COLUMNS}
      from files f join versions v using (version_id) join packages p using (package_id)
-     where p.package = $1 and not v.quarantined and (v.gone is null or $2)
+     where p.package = $1 and not v.quarantined and (v.removed_at is null or $2)
      order by v.sort_key, v.version, f.filename`,
-    [name, includeGone],
+    [name, includeRemoved],
   );
   const versions = await db.query<{ version: string }>(
     `select version from versions v join packages p using (package_id)
-     where p.package = $1 and not v.quarantined and (v.gone is null or $2)
+     where p.package = $1 and not v.quarantined and (v.removed_at is null or $2)
        and exists (select from files f where f.version_id = v.version_id) order by sort_key, version`,
-    [name, includeGone],
+    [name, includeRemoved],
   );
   return {
     exists: true,
@@ -133,7 +134,7 @@ async function projectDownloads(
 async function projectVersions(db: Queryable, name: string): Promise<ProjectVersion[]> {
   const rows = await db.query<RowOf<Omit<ProjectVersion, 'targets'> & { version_id: number }>>(
     `select v.version_id, v.version, floor(extract(epoch from v.released) * 1000)::float8 as released,
-       coalesce(v.skip, case when coalesce(p.gone, v.gone) is not null then 'removed from the index' end) as skip, v.yanked,
+       coalesce(v.skip, case when coalesce(p.removed_at, v.removed_at) is not null then 'removed from the index' end) as skip, v.yanked,
        v.has_sdist, s.specifier as requires_python
      from versions v join packages p using (package_id) left join specifiers s using (specifier_id)
      where p.package = $1 order by v.sort_key desc, v.version desc`,
@@ -142,7 +143,7 @@ async function projectVersions(db: Queryable, name: string): Promise<ProjectVers
   const states = await db.query<RowOf<VersionOnTarget & { version_id: number }>>(
     `select s.version_id, s.abi, s.platform, s.build_id, s.failure_class, s.reason, s.remark, s.filename, s.state,
        floor(extract(epoch from s.held_until) * 1000)::float8 as held_until
-     from packages p join standings s using (package_id)
+     from packages p join build_states s using (package_id)
      where p.package = $1 order by s.rank, s.platform`,
     [name],
   );

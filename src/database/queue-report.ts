@@ -9,7 +9,7 @@ const MAX_POSITION = 50_000;
 /** Whether the newest or the oldest releases of a priority are built first; see nextPendingBuilds in queue.ts. */
 export type QueueOrder = 'newest' | 'oldest';
 
-interface StandingRow extends SqlRow {
+interface BuildStateRow extends SqlRow {
   readonly version_id: number;
   readonly target_id: number;
   readonly version: string;
@@ -24,7 +24,7 @@ interface StandingRow extends SqlRow {
   /** Why the newest build failed, in a sentence. */
   readonly reason: string | null;
   /** Why the newest build no longer counts; null: it counts. */
-  readonly put_back: RequeueReason | null;
+  readonly requeue_reason: RequeueReason | null;
   /** Why the version is not built on any target; null: it may be built. */
   readonly barred: string | null;
   readonly admitted: boolean;
@@ -44,12 +44,12 @@ export async function packageQueue(
   name: string,
   backlogOrder: QueueOrder,
 ): Promise<QueuedVersion[]> {
-  const rows = await db.query<StandingRow>(
+  const rows = await db.query<BuildStateRow>(
     `select s.version_id, s.target_id, v.version, s.abi, s.platform, s.state, s.priority,
-       l.label as slave, s.filename, s.build_id, s.failure_class, s.reason, s.put_back,
+       l.label as slave, s.filename, s.build_id, s.failure_class, s.reason, s.requeue_reason,
        case when v.skip is not null then 'skipped because ' || v.skip
          when p.skip is not null then 'the package is skipped because ' || p.skip
-         when p.gone is not null or v.gone is not null then 'removed from the index'
+         when p.removed_at is not null or v.removed_at is not null then 'removed from the index'
          when p.status = 'quarantined' or v.quarantined then 'quarantined'
          when v.yanked is not null then 'yanked' || case when v.yanked = '' then '' else ' because ' || v.yanked end
          when not v.has_sdist then 'no source distribution' end as barred,
@@ -57,7 +57,7 @@ export async function packageQueue(
          select from specifier_admits a where a.specifier_id = v.specifier_id and a.target_id = s.target_id) as admitted,
        r.specifier as requires_python, v.version_id >= t.filled_from as filled, t.skip as target_skip,
        floor(extract(epoch from s.held_until) * 1000)::float8 as held_until
-     from packages p join standings s using (package_id) join versions v using (version_id) join targets t using (target_id)
+     from packages p join build_states s using (package_id) join versions v using (version_id) join targets t using (target_id)
      left join specifiers r using (specifier_id) left join slaves l using (slave_id)
      where p.package = $1 order by v.sort_key desc, v.version desc, s.rank, s.platform`,
     [name],
@@ -71,11 +71,11 @@ export async function packageQueue(
     const earlierAbi = lowestQueuedAbi.get(versionKey);
     if (row.priority !== null && earlierAbi === undefined) lowestQueuedAbi.set(versionKey, abi);
     const position = positions.get(row) ?? null;
-    return [version, abi, platform, state, position, describeStanding(row, position, earlierAbi)];
+    return [version, abi, platform, state, position, describeState(row, position, earlierAbi)];
   });
 }
 
-function describeStanding(row: StandingRow, position: number | null, earlierAbi: string | undefined): string {
+function describeState(row: BuildStateRow, position: number | null, earlierAbi: string | undefined): string {
   const { filename, slave, failure_class, build_id, barred } = row;
   switch (row.state) {
     case 'built':
@@ -101,13 +101,13 @@ function describeStanding(row: StandingRow, position: number | null, earlierAbi:
   }
 }
 
-const describeFailure = ({ failure_class, build_id, reason }: StandingRow): string =>
+const describeFailure = ({ failure_class, build_id, reason }: BuildStateRow): string =>
   `${failure_class ?? 'other'}, build ${String(build_id)}${reason === null ? '' : `: ${reason}`}`;
 
 /** Returns why a version that has failed waits again. */
-function describeRequeue(row: StandingRow): string {
-  if (row.put_back === null) return '';
-  return row.put_back === 'retry'
+function describeRequeue(row: BuildStateRow): string {
+  if (row.requeue_reason === null) return '';
+  return row.requeue_reason === 'retry'
     ? `requeued after ${describeFailure(row)}`
     : `another slave must confirm ${describeFailure(row)}`;
 }
@@ -121,14 +121,14 @@ const TOO_FAR_BACK = `more than ${MAX_POSITION.toLocaleString('en')} builds are 
  */
 async function findPositions(
   db: Queryable,
-  rows: readonly StandingRow[],
+  rows: readonly BuildStateRow[],
   backlogOrder: QueueOrder,
-): Promise<ReadonlyMap<StandingRow, number>> {
+): Promise<ReadonlyMap<BuildStateRow, number>> {
   const orderBy =
     backlogOrder === 'newest'
       ? 'released desc nulls last, version_id desc'
       : 'released asc nulls first, version_id asc';
-  const positions = new Map<StandingRow, number>();
+  const positions = new Map<BuildStateRow, number>();
   const waitingGroups = groupByTargetAndPriority(
     rows.filter(({ state, held_until }) => state === 'waiting' && held_until === null),
   );
@@ -156,10 +156,10 @@ async function findPositions(
   return positions;
 }
 
-type QueueGroup = [StandingRow, ...StandingRow[]];
+type QueueGroup = [BuildStateRow, ...BuildStateRow[]];
 
 /** Groups rows by target and priority. */
-function groupByTargetAndPriority(rows: readonly StandingRow[]): readonly QueueGroup[] {
+function groupByTargetAndPriority(rows: readonly BuildStateRow[]): readonly QueueGroup[] {
   const groupsByKey = new Map<string, QueueGroup>();
   for (const row of rows) {
     const key = `${String(row.target_id)} ${String(row.priority)}`;

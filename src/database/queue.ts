@@ -26,8 +26,8 @@ export async function requeue(db: Queryable, versionIds: readonly number[]): Pro
 }
 
 /** Does the same as requeue() for versions that this transaction has locked already. */
-export async function refill(db: Queryable, versionIds: readonly number[]): Promise<void> {
-  if (versionIds.length > 0) await db.query('select refill($1)', [versionIds]);
+export async function refreshQueue(db: Queryable, versionIds: readonly number[]): Promise<void> {
+  if (versionIds.length > 0) await db.query('select refresh_queue($1)', [versionIds]);
 }
 
 /** Notifies listeners that there may be new builds. Only a hint: NOTIFY would serialise many small writers. */
@@ -99,9 +99,9 @@ async function scanQueue(
     version_ids: readonly number[];
     package_ids: readonly number[];
   }>(
-    `select min(target_id) as target_id, json_agg(version_id) as version_ids, json_agg(of_package) as package_ids
+    `select min(target_id) as target_id, json_agg(version_id) as version_ids, json_agg(package_id) as package_ids
      from (
-       select version_id, target_id, of_package from queue
+       select version_id, target_id, package_id from queue
        where target_id = (select target_id from targets where abi = $1 and platform = $2 and skip is null)
          and priority = $3 and lease is null
        order by ${orderBy} limit ${String(limit)}
@@ -262,7 +262,8 @@ export async function findLease(
 ): Promise<{ package: string; version: string; abi: string; platform: string } | undefined> {
   const [row] = await db.query<{ package: string; version: string; abi: string; platform: string }>(
     `select p.package, v.version, t.abi, t.platform
-     from queue q join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
+     from queue q join versions v using (version_id) join packages p on p.package_id = v.package_id
+       join targets t using (target_id)
      where q.lease = $1 and q.slave_id = $2`,
     [lease, slaveId],
   );

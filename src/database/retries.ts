@@ -2,7 +2,7 @@ import { PiwError, errorMessage } from '../errors.js';
 import type { FailedBuild, FailureFilter, RequeueReason } from '../protocols/retry.js';
 import { markPagesDue } from './pages.js';
 import { sqlState, type Database, type Queryable, type SqlRow } from './pool.js';
-import { notifyQueue, refill } from './queue.js';
+import { notifyQueue, refreshQueue } from './queue.js';
 
 /** Failures that one transaction requeues at most. */
 const BATCH_SIZE = 500;
@@ -128,7 +128,7 @@ async function findFailures(
     `with scanned as materialized (
        select b.build_id, b.version_id, b.target_id, b.failure_class, b.slave_id, b.built_at
        from builds b
-       where not b.status and not b.passing and b.put_back is null and b.build_id > $1 and b.build_id <= $2 ${versionFilter}
+       where not b.status and not b.transient and b.requeue_reason is null and b.build_id > $1 and b.build_id <= $2 ${versionFilter}
        order by b.build_id limit ${String(scan)}
      ), matching as materialized (
        select s.*, t.abi, t.platform
@@ -137,13 +137,13 @@ async function findFailures(
          -- It is the newest attempt that counts, and no attempt has succeeded.
          and not exists (
            select from builds n
-           where n.version_id = s.version_id and n.target_id = s.target_id and not n.passing and n.put_back is null
+           where n.version_id = s.version_id and n.target_id = s.target_id and not n.transient and n.requeue_reason is null
              and (n.status or n.build_id > s.build_id))
          and not exists (
            select from files f join tag_covers c using (tag_id)
            where f.version_id = s.version_id and c.target_id = s.target_id)
          and exists (
-           select from open_targets o where o.version_id = s.version_id and o.target_id = s.target_id)
+           select from eligible_targets e where e.version_id = s.version_id and e.target_id = s.target_id)
      ), found as (
        select m.* from matching m where ${logCondition} order by m.build_id limit ${String(BATCH_SIZE)}
      )
@@ -165,16 +165,16 @@ export async function requeueFailures<
 >(db: Queryable, builds: readonly B[], mark: RequeueReason): Promise<readonly B[]> {
   if (builds.length === 0) return [];
   const versionIds = [...new Set(builds.map(({ version_id }) => version_id))];
-  await db.query('select hold_versions($1)', [versionIds]);
+  await db.query('select lock_versions($1)', [versionIds]);
   const rows = await db.query<{ build_id: number }>(
-    `update builds b set put_back = $3
+    `update builds b set requeue_reason = $3
      from unnest($1::bigint[], $2::integer[]) as g (version_id, target_id)
      where b.version_id = g.version_id and b.target_id = g.target_id
-       and not b.status and not b.passing and b.put_back is null
+       and not b.status and not b.transient and b.requeue_reason is null
      returning b.build_id`,
     [builds.map(({ version_id }) => version_id), builds.map(({ target_id }) => target_id), mark],
   );
-  await refill(db, versionIds);
+  await refreshQueue(db, versionIds);
   const marked = new Set(rows.map(({ build_id }) => build_id));
   await markPagesDue(db, [
     ...builds.map((build) => ['PROJECT', build.package] as const),

@@ -72,9 +72,9 @@ export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
      from builds b join slaves s using (slave_id) join targets t using (target_id)
        join versions v using (version_id) join packages p using (package_id)
      where b.build_id > (select coalesce(max(build_id), 0) from builds) - ${String(OUTCOME_SAMPLE.builds)}
-       and b.built_at > now() - interval '${OUTCOME_SAMPLE.age}' and not b.passing
+       and b.built_at > now() - interval '${OUTCOME_SAMPLE.age}' and not b.transient
        -- Failures that were requeued do not count, unless their slave is still set aside for them.
-       and (b.put_back is null or (b.put_back = 'unconfirmed' and s.set_aside is not null))
+       and (b.requeue_reason is null or (b.requeue_reason = 'unconfirmed' and s.set_aside is not null))
      order by b.build_id`,
   );
   return rows.map((row): SlaveOutcome => [
@@ -111,11 +111,11 @@ async function requeueUnconfirmed(database: Database, slaveId: number): Promise<
        from slaves s join builds b on b.slave_id = s.slave_id and b.build_id > s.suspect_after
          join versions v using (version_id) join packages p using (package_id)
        where s.slave_id = $1 and s.set_aside is not null
-         and not b.status and not b.passing and b.put_back is null
+         and not b.status and not b.transient and b.requeue_reason is null
          and not exists (
            select from builds o
            where o.version_id = b.version_id and o.target_id = b.target_id and o.slave_id <> b.slave_id
-             and not o.status and not o.passing and o.put_back is distinct from 'unconfirmed')
+             and not o.status and not o.transient and o.requeue_reason is distinct from 'unconfirmed')
        order by b.build_id limit ${String(BATCH_SIZE)}`,
       [slaveId],
     );
@@ -133,11 +133,11 @@ async function countVerdicts(
      from slaves s join builds b on b.slave_id = s.slave_id and b.build_id > s.suspect_after
        cross join lateral (
          select coalesce(bool_or(status), false) as built, coalesce(bool_or(
-           not status and not passing and put_back is distinct from 'unconfirmed'), false) as failed
+           not status and not transient and requeue_reason is distinct from 'unconfirmed'), false) as failed
          from builds o
          where o.version_id = b.version_id and o.target_id = b.target_id and o.slave_id <> b.slave_id
            and o.build_id > b.build_id) o
-     where s.slave_id = $1 and b.put_back = 'unconfirmed'`,
+     where s.slave_id = $1 and b.requeue_reason = 'unconfirmed'`,
     [slaveId],
   );
   return row ?? { confirmed: 0, refuted: 0 };

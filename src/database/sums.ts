@@ -35,7 +35,7 @@ async function refreshMonthTotals(db: Queryable): Promise<void> {
     `with now_are as materialized (
        select package_id, sum(downloads) as downloads from download_days
        where day > (now() at time zone 'UTC')::date - 30 group by package_id
-     ), gone as (
+     ), stale as (
        delete from package_month m where not exists (select from now_are n where n.package_id = m.package_id)
      )
      insert into package_month as m (package_id, downloads) select package_id, downloads from now_are order by 1

@@ -6,7 +6,7 @@ import { notifyQueue, requeue } from './queue.js';
 
 /**
  * Advisory lock on the set of targets. A transaction that creates a target holds it exclusively for a moment;
- * hold_versions() in sql/ and transactions that create a tag or a specifier share it. So none misses the other: whoever
+ * lock_versions() in sql/ and transactions that create a tag or a specifier share it. So none misses the other: whoever
  * comes second relates the new row to all existing ones. A transaction that takes the lock while it has locked a
  * target's row has locked that row `for no key update`, so that sharers of the lock can still reference the target.
  */

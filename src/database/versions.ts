@@ -46,19 +46,19 @@ export async function addReleases(
 const UPDATE_FROM_FEED = `set yanked = case when v.yank_kept then v.yanked else excluded.yanked end, has_sdist = excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist),
     sdist_url = excluded.sdist_url, sdist_sha256 = excluded.sdist_sha256, specifier_id = excluded.specifier_id,
     released = coalesce(excluded.released, v.released), priority = greatest(v.priority, excluded.priority),
-    gone = null, missing = null,
+    removed_at = null, missing_since = null,
     -- A version whose files the index lists is not quarantined there.
     quarantined = false
   where (v.yanked, v.has_sdist, v.sdist_url, v.sdist_sha256, v.specifier_id) is distinct from
       (case when v.yank_kept then v.yanked else excluded.yanked end, excluded.has_sdist or (v.origin <> 'feed' and v.has_sdist), excluded.sdist_url,
         excluded.sdist_sha256, excluded.specifier_id)
     or v.released is distinct from coalesce(excluded.released, v.released) or v.priority < excluded.priority
-    or v.gone is not null or v.missing is not null or v.quarantined`;
+    or v.removed_at is not null or v.missing_since is not null or v.quarantined`;
 
 /** Updates a known version that an administrator names: it takes their origin, and nothing else of it changes. */
-const UPDATE_FROM_ADMIN = `set origin = excluded.origin, priority = greatest(v.priority, excluded.priority), gone = null,
-    missing = null
-  where v.origin = 'feed' or v.priority < excluded.priority or v.gone is not null or v.missing is not null`;
+const UPDATE_FROM_ADMIN = `set origin = excluded.origin, priority = greatest(v.priority, excluded.priority),
+    removed_at = null, missing_since = null
+  where v.origin = 'feed' or v.priority < excluded.priority or v.removed_at is not null or v.missing_since is not null`;
 
 /** Returns the ids of the versions that have changed, and how many of them are new. Does not touch the queue. */
 export async function upsertReleases(
@@ -69,7 +69,7 @@ export async function upsertReleases(
 ): Promise<{ readonly changedIds: readonly number[]; readonly created: number }> {
   if (upstreamReleases.length === 0) return { changedIds: [], created: 0 };
   // Before any version is assigned its id: see fillSlice in targets.ts.
-  await db.query(`select hold_versions('{}')`);
+  await db.query(`select lock_versions('{}')`);
   const releases = await withKnownSpelling(db, name, upstreamReleases);
   const specifiers = await ensureSpecifierIds(
     db,

@@ -123,7 +123,7 @@ function eventLines(event: FarmEvent): readonly string[] {
       return event.status
         ? [`built ${event.package} ${event.version} for ${event.abi} in ${event.duration_s.toFixed(1)} s`]
         : [
-            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s${event.why === null ? '' : `: ${event.why}`}${retryNote(event.again_s)}`,
+            `FAILED ${event.package} ${event.version} for ${event.abi} (${event.failure_class ?? 'other'}) after ${event.duration_s.toFixed(1)} s${event.why === null ? '' : `: ${event.why}`}${retryNote(event.retry_after_s)}`,
           ];
     case 'published':
       return [`published ${event.filenames.join(', ')}`];

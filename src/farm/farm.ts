@@ -91,7 +91,7 @@ export type FarmEvent =
       readonly why: string | null;
       readonly duration_s: number;
       /** Seconds until the build is retried, if the failure may be temporary. */
-      readonly again_s: number | null;
+      readonly retry_after_s: number | null;
     }
   | {
       readonly event: 'published';
@@ -602,7 +602,7 @@ export class Farm {
         failure_class,
         reason: why,
         duration_s,
-        again_s,
+        retry_after_s,
       } = message;
       this.#options.onEvent({
         event: 'built',
@@ -613,7 +613,7 @@ export class Farm {
         failure_class,
         why,
         duration_s,
-        again_s,
+        retry_after_s,
       });
     }
   }

@@ -44,7 +44,7 @@ export type LoggedBuild = Static<typeof LoggedBuild>;
  */
 const LOG_OUTCOMES = ['logged', 'repeated', 'lost'] as const;
 
-/** [outcome, build_id, again_s]; again_s is the number of seconds until the retry of a transient failure. */
+/** [outcome, build_id, retry_after_s]; retry_after_s is the number of seconds until the retry of a transient failure. */
 export const LogOutcomeTuple = Type.Tuple([
   Type.Union(LOG_OUTCOMES.map((outcome) => Type.Literal(outcome))),
   orNull(Id),

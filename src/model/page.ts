@@ -8,6 +8,6 @@ export type PagePriority = (typeof PAGE_PRIORITIES)[number];
 /** A page: [kind, argument]. */
 export const PageKey = Type.Tuple([Type.String({ maxLength: 20 }), ShortText]);
 
-/** A page that is due: [kind, argument, note]. The note increases each time the page becomes due. */
+/** A page that is due: [kind, argument, revision]. The revision increases each time the page becomes due. */
 export const DuePage = Type.Tuple([Type.String({ maxLength: 20 }), ShortText, Count]);
 export type DuePage = Static<typeof DuePage>;

@@ -85,7 +85,7 @@ export const status = new Protocol('status', {
       reason: orNull(Sentence),
       duration_s: Type.Number(),
       /** Seconds until the retry of a transient failure; null: no retry. */
-      again_s: orNull(Type.Number()),
+      retry_after_s: orNull(Type.Number()),
     },
   },
   /** Published by each process every ANNOUNCE_INTERVAL_S. `working` is false for a standby, and true even if paused. */

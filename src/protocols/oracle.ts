@@ -104,7 +104,7 @@ export const oracle = new Protocol('db', {
         /** The label of the slave; null for an import. */
         slave: orNull(ShortText),
         /** Why this failure no longer counts as an attempt; null: it counts. */
-        put_back: orNull(RequeueReason),
+        requeue_reason: orNull(RequeueReason),
       },
     },
   },
@@ -225,7 +225,7 @@ export const oracle = new Protocol('db', {
    */
   NEWSERIALS: { fields: { fence: Count }, answers: { SERIALS: { first: Count, count: Count } } },
   /**
-   * Updates the Secretary's backlog: pages that are due, answered with their notes; pages that have been written; and
+   * Updates the Secretary's backlog: pages that are due, answered with their revisions; pages that have been written; and
    * changes to the root index: [package, serial of its page (null: not listed)]. A sender that is not the Secretary
    * sends a null `fence`, and may only report due pages.
    */
@@ -236,11 +236,11 @@ export const oracle = new Protocol('db', {
       written: listOf(DuePage),
       listed: listOf(Type.Tuple([Package, orNull(Count)])),
     },
-    answers: { NOTED: { notes: listOf(Count) } },
+    answers: { NOTED: { revisions: listOf(Count) } },
   },
-  /** The due pages of one priority, by note, after note `after`. */
+  /** The due pages of one priority, by revision, after revision `after`. */
   LOADPAGES: {
-    fields: { lane: Type.Union(PAGE_PRIORITIES.map((priority) => Type.Literal(priority))), after: Count },
+    fields: { priority: Type.Union(PAGE_PRIORITIES.map((priority) => Type.Literal(priority))), after: Count },
     answers: { PAGES: { pages: listOf(DuePage) } },
   },
   /** The tasks that are paused; `*` stands for all. */

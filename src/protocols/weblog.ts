@@ -27,7 +27,7 @@ export const LogHost = Type.Tuple([
 export type LogHost = Static<typeof LogHost>;
 
 /** The kinds of entries, in the order of their numbers. */
-export const LOG_KINDS = ['downloads', 'searches', 'projects', 'json', 'pages'] as const;
+export const LOG_KINDS = ['downloads', 'index-pages', 'projects', 'json', 'pages'] as const;
 export type LogKind = (typeof LOG_KINDS)[number];
 
 /** The size of an entry: five 32-bit unsigned integers, little-endian. */
@@ -42,10 +42,10 @@ const LOG_STRETCH_FIELDS = {
   mark: ShortText,
   hosts: listOf(LogHost, MAX_ENTRIES),
   /** Filenames of wheels, names of packages, addresses of pages. */
-  whats: listOf(ShortText, MAX_ENTRIES),
+  resources: listOf(ShortText, MAX_ENTRIES),
   agents: listOf(LogAgent, MAX_ENTRIES),
   /**
-   * Each entry: its kind, its time (seconds since 1970, UTC), and its indexes into `hosts`, `whats` and `agents`. As
+   * Each entry: its kind, its time (seconds since 1970, UTC), and its indexes into `hosts`, `resources` and `agents`. As
    * lists, they would take as long to pack and unpack as all other fields together.
    */
   entries: Type.Bytes({ maxLength: MAX_ENTRIES * LOG_ENTRY_BYTES, multipleOf: LOG_ENTRY_BYTES }),

@@ -56,7 +56,7 @@ export class LineReader {
     if (status !== 200 && status !== 304) return;
     const resource = this.#requests.get(request);
     if (resource && isCountedStatus(resource.kind, status))
-      stretch.add(resource.kind, time, host, resource.what, this.#agents.get(agent));
+      stretch.add(resource.kind, time, host, resource.name, this.#agents.get(agent));
     else if (!resource && status === 200 && isWheelRequest(request)) {
       tally.elsewhere += 1;
       tally.firstElsewhere ??= clean(request, 200);

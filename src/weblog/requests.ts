@@ -4,7 +4,7 @@ import { clean, unescapeLogText, decodeUtf8 } from './text.js';
 /** What a request is for; `what` is the filename of a wheel, the name of a package, or the path of a page. */
 interface RequestedResource {
   readonly kind: LogKind;
-  readonly what: string;
+  readonly name: string;
 }
 
 /**
@@ -14,7 +14,7 @@ interface RequestedResource {
  *   and Poetry fetch several ranges of a wheel to read its metadata, and resume a broken download, whose beginning was
  *   a 200. Nor does 304: the client already has the wheel. A `.metadata` file is not counted at all, because it is
  *   requested for many versions of which one is then installed.
- * - A request for a package's page of the simple index (kind `searches`) may be answered with 304, because installers
+ * - A request for a package's page of the simple index (kind `index-pages`) may be answered with 304, because installers
  *   cache it.
  * - So may requests for a project's page, its JSON, and other pages.
  *
@@ -75,20 +75,20 @@ const WHEEL_PATTERN = /^[^/\\\s\u0000-\u001f\u007f-\u009f]{1,251}\.whl$/;
 
 function classifyPath(path: string): RequestedResource | null {
   const [empty, folder = '', name = '', rest = '', ...more] = path.split('/');
-  if (empty !== '' || folder === '') return path === '/' ? { kind: 'pages', what: '/' } : null;
+  if (empty !== '' || folder === '') return path === '/' ? { kind: 'pages', name: '/' } : null;
   const subpath = [rest, ...more].join('/').replace(/(^|\/)index\.[\w.]+$/, '$1');
   // Mirrors fetch wheels from here: these are the URLs in the PyPI JSON.
   if (folder === FILES_FOLDER && NAME_PATTERN.test(name))
-    return WHEEL_PATTERN.test(subpath) ? { kind: 'downloads', what: clean(subpath, 255) } : null;
+    return WHEEL_PATTERN.test(subpath) ? { kind: 'downloads', name: clean(subpath, 255) } : null;
   if (folder === 'simple' && NAME_PATTERN.test(name)) {
-    if (subpath === '') return { kind: 'searches', what: normaliseName(name) };
-    return WHEEL_PATTERN.test(subpath) ? { kind: 'downloads', what: clean(subpath, 255) } : null;
+    if (subpath === '') return { kind: 'index-pages', name: normaliseName(name) };
+    return WHEEL_PATTERN.test(subpath) ? { kind: 'downloads', name: clean(subpath, 255) } : null;
   }
   if (folder === 'project' && NAME_PATTERN.test(name)) {
-    if (subpath === '') return { kind: 'projects', what: normaliseName(name) };
-    return subpath === 'json' || subpath === 'json/' ? { kind: 'json', what: normaliseName(name) } : null;
+    if (subpath === '') return { kind: 'projects', name: normaliseName(name) };
+    return subpath === 'json' || subpath === 'json/' ? { kind: 'json', name: normaliseName(name) } : null;
   }
-  return path.endsWith('.html') ? { kind: 'pages', what: clean(path, 1000) } : null;
+  return path.endsWith('.html') ? { kind: 'pages', name: clean(path, 1000) } : null;
 }
 
 /** Normalises a name according to PEP 503. */

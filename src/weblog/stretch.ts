@@ -6,7 +6,7 @@ const MAX_STRETCH_BYTES = 900_000;
 /** Same as LOG_KINDS and LOG_ENTRY_BYTES in src/protocols/weblog.ts. */
 const KIND_NUMBERS: Readonly<Record<LogKind, number>> = {
   downloads: 0,
-  searches: 1,
+  'index-pages': 1,
   projects: 2,
   json: 3,
   pages: 4,
@@ -32,7 +32,7 @@ export interface Tally {
 
 export const emptyTally = (): Tally => ({
   ...{ lines: 0, bad: 0, firstBad: undefined, elsewhere: 0, firstElsewhere: undefined },
-  entries: { downloads: 0, searches: 0, projects: 0, json: 0, pages: 0 },
+  entries: { downloads: 0, 'index-pages': 0, projects: 0, json: 0, pages: 0 },
 });
 
 /** Builds the message for a stretch of a log, line by line. */
@@ -42,8 +42,8 @@ export class LogStretchBuilder {
   readonly #hostOf: (raw: string) => LogHost;
   readonly #hosts: LogHost[] = [];
   readonly #hostIndexes = new Map<string, number>();
-  readonly #whats: string[] = [];
-  readonly #whatIndexes = new Map<string, number>();
+  readonly #resources: string[] = [];
+  readonly #resourceIndexes = new Map<string, number>();
   readonly #agents: LogAgent[] = [];
   readonly #agentIndexes = new Map<LogAgent, number>();
   readonly #entryData = new DataView(new ArrayBuffer(MAX_STRETCH_ENTRIES * ENTRY_BYTES));
@@ -61,12 +61,12 @@ export class LogStretchBuilder {
     return this.#entryCount >= MAX_STRETCH_ENTRIES || this.#bytes >= MAX_STRETCH_BYTES;
   }
 
-  add(kind: LogKind, time: number, host: string, what: string, agent: LogAgent): void {
+  add(kind: LogKind, time: number, host: string, resource: string, agent: LogAgent): void {
     const at = this.#entryCount * ENTRY_BYTES;
     this.#entryData.setUint32(at, KIND_NUMBERS[kind], true);
     this.#entryData.setUint32(at + 4, time, true);
     this.#entryData.setUint32(at + 8, this.#hostIndex(host), true);
-    this.#entryData.setUint32(at + 12, this.#whatIndex(what), true);
+    this.#entryData.setUint32(at + 12, this.#resourceIndex(resource), true);
     this.#entryData.setUint32(at + 16, this.#agentIndex(agent), true);
     this.tally.entries[kind] += 1;
     this.#entryCount += 1;
@@ -76,7 +76,15 @@ export class LogStretchBuilder {
   /** Returns the message for the stretch, which ends at `to`. */
   build(log: number, to: number, mark: string): LogStretch {
     return {
-      ...{ log, from: this.from, to, mark, hosts: this.#hosts, whats: this.#whats, agents: this.#agents },
+      ...{
+        log,
+        from: this.from,
+        to,
+        mark,
+        hosts: this.#hosts,
+        resources: this.#resources,
+        agents: this.#agents,
+      },
       entries: new Uint8Array(this.#entryData.buffer, 0, this.#entryCount * ENTRY_BYTES),
     };
   }
@@ -96,12 +104,12 @@ export class LogStretchBuilder {
     return index;
   }
 
-  #whatIndex(what: string): number {
-    let index = this.#whatIndexes.get(what);
+  #resourceIndex(resource: string): number {
+    let index = this.#resourceIndexes.get(resource);
     if (index === undefined) {
-      index = this.#whats.push(what) - 1;
-      this.#whatIndexes.set(what, index);
-      this.#bytes += what.length + 3;
+      index = this.#resources.push(resource) - 1;
+      this.#resourceIndexes.set(resource, index);
+      this.#bytes += resource.length + 3;
     }
     return index;
   }

@@ -103,13 +103,13 @@ async function follow(
 /** Returns what the database has, in the form of truth(). */
 async function databaseState(db: Database): Promise<Record<string, unknown>> {
   const packages = await db.query<{ package: string; status: string }>(
-    'select package, status from packages where gone is null order by 1',
+    'select package, status from packages where removed_at is null order by 1',
   );
   const versions = await db.query<Record<string, unknown> & { package: string; version: string }>(
     `select p.package, v.version, v.released, v.has_sdist, v.sdist_url, v.sdist_sha256, s.specifier as requires_python,
        v.yanked, v.quarantined
      from versions v join packages p using (package_id) left join specifiers s using (specifier_id)
-     where p.gone is null and v.gone is null order by 1, 2`,
+     where p.removed_at is null and v.removed_at is null order by 1, 2`,
   );
   return Object.fromEntries(
     packages.map(({ package: name, status }) => [
@@ -154,10 +154,10 @@ function truth(world: World): Record<string, unknown> {
 
 /** Returns whether nothing is left to be read. */
 async function settled(db: Database, world: World): Promise<boolean> {
-  const [row] = await db.query<{ serial: number; looks: number }>(
-    'select serial, (select count(*) from looks) as looks from feed',
+  const [row] = await db.query<{ serial: number; fetches: number }>(
+    'select serial, (select count(*) from page_fetches) as fetches from feed',
   );
-  return row?.serial === world.serial && row.looks === 0;
+  return row?.serial === world.serial && row.fetches === 0;
 }
 
 /**
@@ -190,7 +190,7 @@ async function replay(
   }
   pypi.stopMisbehaving();
   await until(() => settled(farm.db, world), 60_000).catch(async (error: unknown) => {
-    const state = await farm.db.query('select *, (select count(*) from looks) as looks from feed');
+    const state = await farm.db.query('select *, (select count(*) from page_fetches) as fetches from feed');
     t.fail(`it did not settle: ${String(error)}`, {
       state,
       logLines: farm.logLines.slice(-20),
@@ -236,7 +236,7 @@ const offeredVersions = async (db: Database): Promise<string> =>
   (
     await db.query<{ line: string }>(
       `select p.package || ' ' || v.version as line from versions v join packages p using (package_id)
-       where p.gone is null and v.gone is null`,
+       where p.removed_at is null and v.removed_at is null`,
     )
   )
     .map(({ line }) => line)
@@ -417,7 +417,7 @@ void t.test('a changed watch list file takes effect once it is valid', async (t)
   write('p3*', 'p4');
   await untilOffered('p-10 1.0, p0 1.0, p0 1.1, p1 1.0, p1 1.1, p2 1.0, p3 1.0, p4 1.0');
   await db.query(
-    `insert into looks (package_id, urgent) select package_id, true from packages where package = 'p1'`,
+    `insert into page_fetches (package_id, urgent) select package_id, true from packages where package = 'p1'`,
   );
   await until(() => settled(db, world));
 

@@ -102,7 +102,7 @@ void t.test('a listed file is kept, and serves a second build of it', async (t) 
   // It is built once more, with a different result.
   await db.query('delete from builds');
   await db.query(
-    `insert into queue (version_id, target_id, priority, released, of_package)
+    `insert into queue (version_id, target_id, priority, released, package_id)
      select version_id, target_id, 2, released, package_id from versions, targets on conflict do nothing`,
   );
   await buildOnce(t, prefix, 'new');

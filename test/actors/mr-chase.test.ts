@@ -60,7 +60,7 @@ for (const [removed, remaining] of [
         ]);
       }
       const markRemoved = (version: string, ago: string) =>
-        db.query('update versions set gone = now() - $2::interval where version = $1', [version, ago]);
+        db.query('update versions set removed_at = now() - $2::interval where version = $1', [version, ago]);
       await markRemoved('1.0', '3 hours');
       await markRemoved('2.0', '1 hour');
       // A version that an administrator added, which does not depend on the index.

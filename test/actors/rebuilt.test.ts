@@ -53,7 +53,7 @@ async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: E
   // Somebody requests this version again.
   await db.query('delete from queue');
   await db.query(
-    `insert into queue (version_id, target_id, priority, of_package)
+    `insert into queue (version_id, target_id, priority, package_id)
      select version_id, target_id, 2, package_id from versions, targets where version = '1.0' and abi = $1`,
     [ABI],
   );

@@ -325,7 +325,10 @@ void t.test('serials continue after those of the previous Secretary, and settle 
   const first = start(0.1);
   await client.request('PKG', { package: 'a' });
   const serialOf = async (name: string) => {
-    const [row] = await db.query<{ serial: number }>('select serial from listed where package = $1', [name]);
+    const [row] = await db.query<{ serial: number }>(
+      'select serial from listed_packages where package = $1',
+      [name],
+    );
     return row?.serial ?? 0;
   };
   await until(async () => (await serialOf('a')) > 0);
@@ -388,7 +391,7 @@ void t.test('all workers are free again after a time without serials', async (t)
 
 void t.test('a late write of a replaced Secretary changes nothing', async (t) => {
   const { db, pages, client, warnings, start } = await stage(t);
-  const listed = () => db.query('select package from listed');
+  const listed = () => db.query('select package from listed_packages');
   start(60, 1);
   let open: () => void = () => undefined;
   pages.latch = new Promise((resolve) => (open = resolve));

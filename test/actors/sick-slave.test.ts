@@ -27,8 +27,8 @@ async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
     ...{ ...master, driver, startDriver, sick, others },
     /** The rows of a slave's builds. */
     results: async (slave: SimulatedSlave) =>
-      await db.query<{ package: string; status: boolean; put_back: string | null; output: string }>(
-        `select p.package, b.status, b.put_back, b.output
+      await db.query<{ package: string; status: boolean; requeue_reason: string | null; output: string }>(
+        `select p.package, b.status, b.requeue_reason, b.output
          from builds b join versions using (version_id) join packages p using (package_id)
          where b.slave_id = $1 order by b.build_id`,
         [slave.slaveId],
@@ -38,7 +38,7 @@ async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
       (
         await db.query<{ package: string }>(
           `select package from builds b join versions using (version_id) join packages using (package_id)
-           where not b.status and not b.passing and b.put_back is null order by 1`,
+           where not b.status and not b.transient and b.requeue_reason is null order by 1`,
         )
       ).map((row) => row.package),
     isSetAside: async (slave: SimulatedSlave) =>
@@ -83,7 +83,7 @@ void t.test(
     const failed = await results(sick);
     t.equal(failed.length, builds);
     t.ok(
-      failed.every(({ put_back, output }) => put_back === 'unconfirmed' && output === 'log'),
+      failed.every(({ requeue_reason, output }) => requeue_reason === 'unconfirmed' && output === 'log'),
       'each keeps its log',
     );
     await until(async () => {
@@ -167,6 +167,6 @@ void t.test('a slave reports what it lacks, and failures due to that are retried
     logLines.some((line) => /kind=slave-incomplete subject="?bare.*it has no working C compiler/.test(line)),
   );
   t.ok(await incompleteSlave.workOnce(() => 'no-compiler'));
-  t.match(await db.query('select passing from builds'), [{ passing: true }]);
+  t.match(await db.query('select transient from builds'), [{ transient: true }]);
   t.same(await farm.finalFailures(), []);
 });

@@ -116,7 +116,7 @@ void t.test('a build with every request repeated is logged and published once', 
   t.same(await twice('BUILT'), ['DONE', 'DONE']);
   t.same(await twice('IDLE'), ['SLEEP', 'SLEEP']);
   t.same(await twice('BYE'), ['BYE', 'BYE']);
-  t.same(await db.query('select status, passing from builds'), [{ status: true, passing: false }]);
+  t.same(await db.query('select status, transient from builds'), [{ status: true, transient: false }]);
   t.same(await db.query('select filename from files'), [{ filename: 'demo-1.0-py3-none-any.whl' }]);
 });
 
@@ -186,10 +186,10 @@ void t.test('three environmental failures in a row count against the slave', asy
   const [row] = await master.slaves();
   t.match(row?.note, /^3 builds in a row failed because of this machine's environment/);
   t.same(
-    await master.db.query('select failure_class, passing from builds order by build_id'),
+    await master.db.query('select failure_class, transient from builds order by build_id'),
     [
-      { failure_class: 'network', passing: true },
-      { failure_class: 'disk', passing: true },
+      { failure_class: 'network', transient: true },
+      { failure_class: 'disk', transient: true },
     ],
     'the third one is not recorded',
   );
@@ -201,8 +201,8 @@ void t.test('three environmental failures in a row count against the slave', asy
   t.equal((await master.db.query('select 1 from queue')).length, 4, 'nothing is lost');
   await master.control.request('WAKE', { slave_id: row?.slave_id ?? 0 });
   t.equal(await fail('compiler'), '1.0', 'an administrator can send it back to work');
-  t.match(await master.db.query('select passing from builds where failure_class = $1', ['compiler']), [
-    { passing: false },
+  t.match(await master.db.query('select transient from builds where failure_class = $1', ['compiler']), [
+    { transient: false },
   ]);
 });
 

@@ -197,12 +197,12 @@ async function batches(database: Database, shape: LogShape): Promise<(string | n
   );
   const ids = new Map(files.map(({ filename, file_id }) => [filename, file_id]));
   const rows = [...stretches(shape, LIMIT_ROWS)].flatMap(({ stretch }) => {
-    const { hosts, whats, agents, entries } = stretch.build(1, 1, '');
+    const { hosts, resources, agents, entries } = stretch.build(1, 1, '');
     const numbers = new Uint32Array(entries.buffer, 0, entries.length / 4);
     return Array.from({ length: numbers.length / 5 }, (_, i) => {
-      const [, time = 0, host = 0, what = 0, agent = 0] = numbers.subarray(5 * i, 5 * i + 5);
+      const [, time = 0, host = 0, resource = 0, agent = 0] = numbers.subarray(5 * i, 5 * i + 5);
       return [
-        ...[ids.get(whats[what] ?? '') ?? 0, new Date(time * 1000).toISOString()],
+        ...[ids.get(resources[resource] ?? '') ?? 0, new Date(time * 1000).toISOString()],
         ...[...(hosts[host] ?? []), ...(agents[agent] ?? [])],
       ];
     });

@@ -86,7 +86,7 @@ export async function fillPypiShape(
     }
     say('filling the queue');
     await runInSlices(
-      `insert into queue (version_id, target_id, priority, released, of_package)
+      `insert into queue (version_id, target_id, priority, released, package_id)
        select v.version_id, t.target_id, 0, v.released, v.package_id
        from versions v cross join lateral (
          select target_id from targets t

@@ -25,11 +25,11 @@ export async function measureRoot(
     const database = await Database.open(dsn, 'bench', { connections: 1 });
     say(`listing ${String(names)} names`);
     await database.query(
-      `insert into listed (package, serial)
+      `insert into listed_packages (package, serial)
        select 'package-' || substr(md5(n::text), 1, 4 + n % 9) || '-' || n, 1000 + n from generate_series(1, $1::int) n`,
       [names],
     );
-    await database.query('analyze listed');
+    await database.query('analyze listed_packages');
     await database.close();
     await client.request('ROOT', { serial: 1 });
     const [pid] = actorPids('the-scribe', master.pid);

@@ -137,11 +137,11 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
     sick.orders.length <= 20,
     `it had ${String(sick.orders.length)} builds, and was set aside ${setAsideAfterS.toFixed(1)} s after its first`,
   );
-  const failures = await db.query<{ slave_id: number; package: string; put_back: string | null }>(
-    `select b.slave_id, p.package, b.put_back
-     from builds b join versions using (version_id) join packages p using (package_id) where not b.status and not b.passing`,
+  const failures = await db.query<{ slave_id: number; package: string; requeue_reason: string | null }>(
+    `select b.slave_id, p.package, b.requeue_reason
+     from builds b join versions using (version_id) join packages p using (package_id) where not b.status and not b.transient`,
   );
-  const finalFailures = failures.filter(({ put_back }) => put_back === null);
+  const finalFailures = failures.filter(({ requeue_reason }) => requeue_reason === null);
   report(
     finalFailures.every(({ slave_id }) => slave_id !== sick.slaveId),
     'none of its failures is final',
@@ -166,7 +166,7 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
 
 async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<void> {
   const before = await db.query<{ failures: number }>(
-    'select count(*)::int as failures from builds where not status and not passing and put_back is null',
+    'select count(*)::int as failures from builds where not status and not transient and requeue_reason is null',
   );
   const failedBuilds: LoggedBuild[] = [];
   for (let i = 0; i < failureCount; i += 1) {
@@ -235,7 +235,7 @@ async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<voi
     `${String(queued?.builds)} builds wait, all in the backlog`,
   );
   const after = await db.query<{ failures: number }>(
-    'select count(*)::int as failures from builds where not status and not passing and put_back is null',
+    'select count(*)::int as failures from builds where not status and not transient and requeue_reason is null',
   );
   report(after[0]?.failures === before[0]?.failures, 'nothing else was requeued');
   rmSync(configDir, { recursive: true, force: true });

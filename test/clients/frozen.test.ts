@@ -103,6 +103,6 @@ else
     await until(async () => (await listedWheels()).length === 0, 30_000);
     start('slave', { 'work-dir': join(folder, 'elsewhere') });
     t.same(await waitForWheels(), first, 'the same bytes under the same name');
-    t.match(await db.query('select count(*)::int as count from published'), [{ count: 1 }]);
+    t.match(await db.query('select count(*)::int as count from published_files'), [{ count: 1 }]);
     await run('sync', '--frozen', '--no-install-project', '--default-index', `${siteUrl}/simple/`);
   });

@@ -89,7 +89,7 @@ async function fillFarm(db: Database): Promise<void> {
   await skipVersion(db, 'demo', '4.0', 'it never ends');
   await yankVersion(db, 'demo', '3.0', 'a mistake');
   await setQuarantined(db, 'demo', '1.4', true);
-  await db.query(`update versions set gone = now() where version = '1.3'`);
+  await db.query(`update versions set removed_at = now() where version = '1.3'`);
   await db.query('select requeue(array(select version_id from versions))');
   await addReleases(db, 'shunned', 'feed', [release('1.0', 1)]);
   await skipPackage(db, 'shunned', 'it mines coins');

@@ -46,7 +46,7 @@ const waitingBuilds = async (db: Database): Promise<readonly string[]> =>
   (
     await db.query<{ line: string }>(
       `select package || ' ' || version || ' ' || q.priority as line
-       from queue q join versions using (version_id) join packages using (package_id) order by 1`,
+       from queue q join versions v using (version_id) join packages p on p.package_id = v.package_id order by 1`,
     )
   ).map(({ line }) => line);
 
@@ -107,14 +107,14 @@ void t.test('piw retry selects failures by each condition, and by several togeth
     t.same(namesOf(result), expected, args.join(' '));
     t.equal(result.builds, expected.length, args.join(' '));
   }
-  t.same(await waitingBuilds(db), before, 'a dry run puts nothing back');
+  t.same(await waitingBuilds(db), before, 'a dry run requeues nothing');
   const { code, out } = await piw('retry', '--all', '--dry-run');
   t.equal(code, 0);
-  t.match(out, /^4 builds would be put back\.\n {2}compiler +2\n/);
+  t.match(out, /^4 builds would be requeued\.\n {2}compiler +2\n/);
   t.match(out, /^ {2}a 2\.0 +cp311 linux_x86_64 +missing-header +build \d+ +\d{4}-\d\d-\d\d \d\d:\d\d$/m);
 });
 
-void t.test('a build put back waits behind new releases, keeps its log, and is put back once', async (t) => {
+void t.test('a requeued build waits behind new releases, keeps its log, and is requeued once', async (t) => {
   const { db, piw } = await setUp(t);
   await fillFarm(db);
   await addReleases(db, 'today', 'feed', [someRelease('1.0', { priority: 1, released: 1 })]);
@@ -127,7 +127,7 @@ void t.test('a build put back waits behind new releases, keeps its log, and is p
   t.match(
     await retry(piw, '--slave', 'attic', '--yes'),
     { builds: 0, classes: {} },
-    'a second run puts nothing back',
+    'a second run requeues nothing',
   );
   t.match(
     await waitingBuilds(db),
@@ -136,25 +136,21 @@ void t.test('a build put back waits behind new releases, keeps its log, and is p
   );
   t.same(await db.query('select build_id, output, failure_class from builds order by build_id'), logs);
   const order = { abi: ABI, platform: PLATFORM, priority: 1, count: 10, first: 'oldest' } as const;
-  t.equal(
-    (await nextPendingBuilds(db, order)).length,
-    1,
-    'new releases do not wait for builds that were put back',
-  );
+  t.equal((await nextPendingBuilds(db, order)).length, 1, 'new releases do not wait for requeued builds');
   const { out } = await piw('queue', 'a');
   t.match(out, /^1\.0 +cp311 +waiting +position \d+, requeued after compiler, build \d+$/m);
   const [first] = await nextBuilds(db, ABI, PLATFORM, 1);
   t.ok(first);
   await logBuilds(db, [failure('a', '1.0')]);
   t.match(await waitingBuilds(db), ['a 2.0 0'], 'it has failed for good again');
-  t.match(await retry(piw, 'a', '--yes'), { builds: 1 }, 'and can be put back again');
+  t.match(await retry(piw, 'a', '--yes'), { builds: 1 }, 'and can be requeued again');
 });
 
 void t.test('piw retry asks for confirmation, and rejects invalid arguments', async (t) => {
   const { db, piw } = await setUp(t);
   await fillFarm(db);
   for (const [args, code, err] of [
-    [['--all'], 1, /nothing was put back\. Answer y at the terminal, or pass --yes\./],
+    [['--all'], 1, /nothing was requeued\. Answer y at the terminal, or pass --yes\./],
     [[], 2, /select builds by a package or an option, or pass --all/],
     [['a', '--all'], 2, /select builds .* not both/],
     [['--since', 'soon', '-y'], 2, /--since: "soon" is not a valid time; write it as/],
@@ -171,11 +167,11 @@ void t.test('piw retry asks for confirmation, and rejects invalid arguments', as
   t.match(
     await retry(piw, '--all', '--dry-run'),
     { builds: 4 },
-    'nothing was put back, and the farm still answers',
+    'nothing was requeued, and the farm still answers',
   );
 });
 
-void t.test('one run puts thousands of builds back, page by page', async (t) => {
+void t.test('one run requeues thousands of builds, page by page', async (t) => {
   const { db, piw } = await setUp(t);
   const count = 1234;
   const releases = Array.from({ length: count }, (_, i) => someRelease(`1.${String(i)}`));

@@ -63,7 +63,7 @@ void t.test(
       download('b', before),
       download('b', before + 1000),
       download('gone'),
-      ['searches', 'a'],
+      ['index-pages', 'a'],
       ['pages', '/'],
     );
     t.match(answer, { counted: true, unknown: 1 });
@@ -79,9 +79,9 @@ void t.test(
       await db.query(`select extract(epoch from hour)::float8 as at from download_hours order by 1 limit 2`),
       [{ at: (before + 1000) / 1000 - 3600 }, { at: (before + 1000) / 1000 }],
     );
-    t.same(await db.query('select kind, what, country from page_hits order by 1'), [
-      { kind: 'page', what: '/', country: 'GB' },
-      { kind: 'search', what: 'a', country: 'GB' },
+    t.same(await db.query('select kind, resource, country from page_hits order by 1'), [
+      { kind: 'page', resource: '/', country: 'GB' },
+      { kind: 'search', resource: 'a', country: 'GB' },
     ]);
     t.match(await projectDetails(db, 'a'), {
       downloads: 3,
@@ -231,9 +231,9 @@ void t.test('values with special characters are stored unchanged', async (t) => 
   const stretch = new LogStretchBuilder(0, () => ['\\N', null]);
   stretch.add('pages', AN_HOUR_AGO_MS / 1000, 'h', odd, [odd, '', ...repeat(8, null)] as never);
   await logEntries(db, stretch.build(position?.[0] ?? 0, 10, 'm'));
-  t.match(await db.query('select what, accessed_by, arch, distro_name, distro_version from page_hits'), [
+  t.match(await db.query('select resource, accessed_by, arch, distro_name, distro_version from page_hits'), [
     {
-      what: odd.replace('\ud800', '\ufffd'),
+      resource: odd.replace('\ud800', '\ufffd'),
       ...{ accessed_by: '\\N', arch: odd.replace('\ud800', '\ufffd'), distro_name: '', distro_version: null },
     },
   ]);
@@ -270,8 +270,8 @@ void t.test('migrating from version 4 keeps existing rows, and sums the download
     ),
     [{ count: 99, first: 'h1', arch: 'armv7l' }],
   );
-  t.match(await db.query('select kind, what, py_name from page_hits'), [
-    { kind: 'search', what: 'a', py_name: 'CPython' },
+  t.match(await db.query('select kind, resource, py_name from page_hits'), [
+    { kind: 'search', resource: 'a', py_name: 'CPython' },
   ]);
   t.match(await countEntries(db, download('a')), { counted: true });
   t.match(await projectDetails(db, 'a'), { downloads: 101 });

@@ -11,21 +11,21 @@ void t.test(
     const { db } = await testDatabase(t);
     for (const name of ['demo', 'other'])
       await upsertPackage(db, { package: name, description: null, origin: 'feed', aliases: [] });
-    await db.query('insert into looks (package_id, urgent) select package_id, true from packages');
+    await db.query('insert into page_fetches (package_id, urgent) select package_id, true from packages');
     const delays: number[] = [];
     for (let failures = 1; failures < MAX_PAGE_FETCHES; failures += 1) {
       await postponePageFetch(db, 'demo');
       const [row] = await db.query<{ delay: number }>(
         `select round(extract(epoch from not_before - now()))::float8 as delay
-       from looks join packages using (package_id) where package = 'demo'`,
+       from page_fetches join packages using (package_id) where package = 'demo'`,
       );
       delays.push(row?.delay ?? -1);
     }
     t.same(delays.slice(0, 4), [1, 2, 4, 8]);
     t.same([Math.min(...delays.slice(12)), Math.max(...delays)], [3600, 3600]);
     await postponePageFetch(db, 'demo');
-    t.same(await db.query('select package, tries from looks join packages using (package_id)'), [
-      { package: 'other', tries: 0 },
+    t.same(await db.query('select package, attempts from page_fetches join packages using (package_id)'), [
+      { package: 'other', attempts: 0 },
     ]);
   },
 );

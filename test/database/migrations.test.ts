@@ -99,13 +99,80 @@ void t.test('the migration of a farm without serials and log pages marks all pag
     { kind: 'PKG', argument: 'demo' },
     { kind: 'PROJECT', argument: 'failing' },
   ]);
-  t.same(await db.query('select package from listed'), [{ package: 'demo' }]);
+  t.same(await db.query('select package from listed_packages'), [{ package: 'demo' }]);
   t.same(await db.query('select downloads from file_downloads'), [{ downloads: 2 }]);
   t.match(await readStatistics(db), {
     ...{ packages: 2, packages_built: 1, versions: 2, builds: 2, builds_failed: 1, files: 1, files_bytes: 7 },
     downloads: 2,
   });
 });
+
+void t.test('the migration that renames tables and columns keeps their rows', async (t) => {
+  const { db, dsn } = await emptyDatabase(t);
+  for (let number = 1; number <= 15; number += 1)
+    await db.query(await readFile(join(SQL, `${String(number).padStart(6, '0')}.sql`), 'utf8'));
+  await db.query(`
+    insert into configuration (schema_version) values (15);
+    insert into targets (abi, platform, py_version_tag, rank) values ('cp311', 'linux_x86_64', 'cp311', 3011);
+    insert into packages (package, origin, gone, missing, removed) values
+      ('demo', 'feed', null, null, false), ('away', 'feed', '2026-01-01Z', '2026-01-01Z', true);
+    insert into versions (package_id, version, sort_key, has_sdist, origin, gone) values
+      (1, '1.0', '1.0', true, 'feed', null), (2, '1.0', '1.0', true, 'feed', '2026-01-01Z');
+    insert into builds (version_id, target_id, duration, status, output, passing, put_back) values
+      (1, 1, '1 s', false, '', true, null), (1, 1, '1 s', false, '', false, 'retry');
+    insert into looks (package_id, urgent, tries) values (1, true, 3);
+    insert into listed (package, serial) values ('demo', 7);
+    insert into published (filename, sha256) values ('demo-1.0-py3-none-any.whl', 'abc');
+    insert into pages_backlog (kind, argument) values ('LOG', '1'), ('PKG', 'demo');
+    insert into page_hits (kind, what, accessed_at) values ('search', 'demo', now());
+    update installation set beat = 5;
+    select requeue('{1,2}')`);
+  t.same(await migrate(dsn, { user: userOf(dsn) }), { from: 15, to: schemaVersion() });
+  t.same(
+    await db.query(`
+      select package, removed_at is not null as removed, missing_since is not null as missing, removal_reported,
+        attempts, l.serial
+      from packages left join page_fetches using (package_id) left join listed_packages l using (package)
+      order by package_id`),
+    [
+      { package: 'demo', removed: false, missing: false, removal_reported: false, attempts: 3, serial: 7 },
+      { package: 'away', removed: true, missing: true, removal_reported: true, attempts: null, serial: null },
+    ],
+  );
+  t.same(await db.query('select package_id, version_id, priority from queue'), [
+    { package_id: 1, version_id: 1, priority: 0 },
+  ]);
+  t.same(await db.query('select transient, requeue_reason from builds order by build_id'), [
+    { transient: true, requeue_reason: null },
+    { transient: false, requeue_reason: 'retry' },
+  ]);
+  t.same(await db.query('select filename, sha256 from published_files'), [
+    { filename: 'demo-1.0-py3-none-any.whl', sha256: 'abc' },
+  ]);
+  t.same(await db.query('select page_priority(kind) as priority from pages_backlog order by revision'), [
+    { priority: 'rest' },
+    { priority: 'front' },
+  ]);
+  t.same(await db.query('select resource, heartbeat from page_hits, installation'), [
+    { resource: 'demo', heartbeat: 5 },
+  ]);
+});
+
+void t.test(
+  'after all migrations, no function names a table or column that has been renamed or dropped',
+  async (t) => {
+    const { db } = await testDatabase(t);
+    // PostgreSQL checks the text of a function only when it runs.
+    const oldNames =
+      'looks|listed|published|standings|open_targets|gone|missing|looked|tries|of_package|passing|put_back|note';
+    t.same(
+      await db.query(
+        `select proname from pg_proc where pronamespace = current_schema()::regnamespace and prosrc ~ '\\m(${oldNames})\\M'`,
+      ),
+      [],
+    );
+  },
+);
 
 void t.test('a database of piwheels is refused and left unchanged', async (t) => {
   const { db, dsn } = await testDatabase(t);

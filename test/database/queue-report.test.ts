@@ -62,7 +62,7 @@ void t.test('a short queue is counted exactly, and a long one is estimated', asy
   ]);
   t.same(await estimateQueue(db), exact);
   await db.query(
-    `insert into queue (version_id, target_id, priority, released, of_package)
+    `insert into queue (version_id, target_id, priority, released, package_id)
      select n, 1, 0, '2020-01-01'::timestamptz + n * interval '1 minute', n from generate_series(1000, 30999) n`,
   );
   await db.query(

@@ -28,7 +28,8 @@ import { someRelease, insertSlave } from '../helpers/rows.js';
 async function queued(db: Database): Promise<string[]> {
   const rows = await db.query<{ build: string }>(
     `select p.package || ' ' || v.version || ' ' || t.abi || ' ' || t.platform as build
-     from queue join versions v using (version_id) join packages p using (package_id) join targets t using (target_id) order by 1`,
+     from queue q join versions v using (version_id) join packages p on p.package_id = v.package_id
+       join targets t using (target_id) order by 1`,
   );
   return rows.map(({ build }) => build.replace(` ${LINUX}`, '')).sort();
 }
@@ -165,7 +166,7 @@ void t.test(
 
 const clear = async (db: Database): Promise<void> => {
   await db.query(
-    'truncate packages, targets, specifiers, tags, slaves, builds, queue, pages_backlog, fences, looks cascade',
+    'truncate packages, targets, specifiers, tags, slaves, builds, queue, pages_backlog, fences, page_fetches cascade',
   );
 };
 

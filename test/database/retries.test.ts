@@ -76,9 +76,9 @@ void t.test(
     for (let tries = 0; tries <= FAILURES.network.retries; tries += 1) {
       const outcome = await fail(db, slave, 'network');
       t.equal(outcome?.outcome, 'logged');
-      delays.push(outcome?.againS);
+      delays.push(outcome?.retryAfterS);
       t.equal(await fail(db, slave, 'network'), undefined, 'it is held back');
-      await advanceTime(db, (outcome?.againS ?? 0) - 5);
+      await advanceTime(db, (outcome?.retryAfterS ?? 0) - 5);
       t.equal(await fail(db, slave, 'network'), undefined, 'until the delay is over');
       await advanceTime(db, 10);
     }
@@ -100,18 +100,22 @@ void t.test('each failure class has its own number of retries', async (t) => {
     t.equal(tries, retries + 1, failure);
   }
   const { db, slave } = await setUp(t);
-  t.match(await fail(db, slave, 'of-another-version'), { againS: null }, 'an unknown class is not retried');
+  t.match(
+    await fail(db, slave, 'of-another-version'),
+    { retryAfterS: null },
+    'an unknown class is not retried',
+  );
 });
 
 void t.test(
   'no-sdist is retried only for a new release, with which the index may not have caught up',
   async (t) => {
     const old = await setUp(t, { released: Date.now() - 25 * 3_600_000 });
-    t.match(await fail(old.db, old.slave, 'no-sdist'), { outcome: 'logged', againS: null });
+    t.match(await fail(old.db, old.slave, 'no-sdist'), { outcome: 'logged', retryAfterS: null });
     const fresh = await setUp(t, { released: Date.now() - 23 * 3_600_000 });
-    t.match(await fail(fresh.db, fresh.slave, 'no-sdist'), { outcome: 'logged', againS: DELAY_S });
+    t.match(await fail(fresh.db, fresh.slave, 'no-sdist'), { outcome: 'logged', retryAfterS: DELAY_S });
     const unknown = await setUp(t, { released: null });
-    t.match(await fail(unknown.db, unknown.slave, 'no-sdist'), { outcome: 'logged', againS: null });
+    t.match(await fail(unknown.db, unknown.slave, 'no-sdist'), { outcome: 'logged', retryAfterS: null });
   },
 );
 

@@ -30,7 +30,7 @@ const ACTIONS = [
  */
 async function recordEndedBuilds(db: Database, seed: number): Promise<void> {
   await db.query(`select setseed(${String(seed / 100)})`);
-  await db.query('create table ended (built_at timestamptz, status boolean, passing boolean)');
+  await db.query('create table ended (built_at timestamptz, status boolean, transient boolean)');
   await db.query(
     `create function some_time() returns trigger language plpgsql as $$
      begin
@@ -42,7 +42,9 @@ async function recordEndedBuilds(db: Database, seed: number): Promise<void> {
      create trigger some_time before insert on builds for each row execute function some_time();
      create function write_down() returns trigger language plpgsql as $$
      begin
-       insert into ended values (new.built_at, new.status, new.passing);
+       insert into ended values (new.built_at, new.status,
+         -- Before schema 16, the column was called \`passing\`.
+         coalesce(to_jsonb(new) -> 'transient', to_jsonb(new) -> 'passing')::boolean);
        return null;
      end $$;
      create trigger write_down after insert on builds for each row execute function write_down();`,
@@ -58,8 +60,8 @@ async function countedStatistics(db: Queryable): Promise<Partial<Statistics>> {
        'packages_built', (select count(distinct package_id) from files join versions using (version_id)),
        'versions', (select count(*) from versions),
        'builds', (select count(*) from ended),
-       'builds_failed', (select count(*) from ended where not status and not passing),
-       'builds_retried', (select count(*) from ended where passing),
+       'builds_failed', (select count(*) from ended where not status and not transient),
+       'builds_retried', (select count(*) from ended where transient),
        'builds_last_hour', (select count(*) from ended where built_at >= date_trunc('minute', now()) - interval '59 minutes'),
        'builds_last_day', (select count(*) from ended where built_at >= date_trunc('minute', now()) - interval '1439 minutes'),
        'builds_succeeded_last_day',

@@ -88,7 +88,7 @@ for (const [action, begin] of [
     await db.query('update targets set filled_from = 5');
     let blocked: Promise<unknown> = Promise.resolve();
     await db.transaction(async (within) => {
-      await within.query(`select hold_versions(array(select version_id from versions))`);
+      await within.query(`select lock_versions(array(select version_id from versions))`);
       blocked = begin(db);
       await until(async () => (await lockWaiters(db)).length > 0);
       // A statement that has to wait fails long before PostgreSQL's deadlock detection.

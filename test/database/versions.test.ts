@@ -10,7 +10,7 @@ import { someRelease, insertTarget } from '../helpers/rows.js';
 
 async function row(db: Database): Promise<Record<string, unknown> | undefined> {
   const [version] = await db.query<Record<string, unknown>>(
-    `select origin, has_sdist, sdist_url, yanked, gone is not null as gone, priority from versions`,
+    `select origin, has_sdist, sdist_url, yanked, removed_at is not null as removed, priority from versions`,
   );
   return version;
 }
@@ -20,12 +20,12 @@ void t.test('a version that the feed added takes the origin of an administrator 
   await addReleases(db, 'a', 'feed', [
     someRelease('1.0', { yanked: 'broken', sdist_url: 'https://x/a.tar.gz' }),
   ]);
-  await db.query('update versions set gone = now()');
+  await db.query('update versions set removed_at = now()');
   const bare = { released: 1, has_sdist: false, sdist_url: null };
   await addReleases(db, 'a', 'import', [someRelease('1.0', bare)]);
   t.same(await row(db), {
     ...{ origin: 'import', has_sdist: true, sdist_url: 'https://x/a.tar.gz', yanked: 'broken' },
-    ...{ gone: false, priority: 0 },
+    ...{ removed: false, priority: 0 },
   });
   await addReleases(db, 'a', 'feed', [someRelease('1.0', { has_sdist: false, sdist_url: null })]);
   t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed removes no sdist');
@@ -36,7 +36,7 @@ void t.test('a version that the feed added takes the origin of an administrator 
       { serial: 9, time: 1e9, name: 'a' as PackageName, version, kind, file },
     ]);
     await applyEvents(db, { fence: 0, position: [0, 0, 0, 0], projects, versions });
-    t.match(await row(db), { origin: 'import', has_sdist: true, gone: false }, kind);
+    t.match(await row(db), { origin: 'import', has_sdist: true, removed: false }, kind);
   }
 });
 
@@ -73,7 +73,7 @@ void t.test(
     const { db } = await testDatabase(t);
     await addReleases(db, 'a', 'feed', [someRelease('1.0')]);
     await insertTarget(db, 'cp311');
-    await db.query('update packages set gone = now()');
+    await db.query('update packages set removed_at = now()');
     await db.query('select requeue(array(select version_id from versions))');
     t.same(await db.query('select version_id from queue'), []);
     const added = { package: 'a', description: null, aliases: [] };

@@ -325,7 +325,7 @@ export class RandomFarm {
         }>(
           `select build_id, version_id, target_id, package
            from builds b join versions using (version_id) join packages using (package_id)
-           where b.slave_id is not null and not b.status and not b.passing and b.put_back is null
+           where b.slave_id is not null and not b.status and not b.transient and b.requeue_reason is null
            order by b.build_id`,
         );
         await db.transaction((within) => requeueFailures(within, failures, 'unconfirmed'));

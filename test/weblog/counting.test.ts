@@ -298,7 +298,7 @@ void t.test('lines that the farm refuses are skipped and reported', async (t) =>
       ...farm,
       submit: async (stretch) => {
         const corrupted = first
-          ? { ...stretch, whats: ['\ud800\u0000'.repeat(3)], agents: stretch.agents }
+          ? { ...stretch, resources: ['\ud800\u0000'.repeat(3)], agents: stretch.agents }
           : stretch;
         first = false;
         return await farm.submit(corrupted);

@@ -18,11 +18,11 @@ void t.test('a request is classified by its path', (t) => {
     [`http://farm.example/simple/demo/${wheel}`, 'downloads', wheel],
     // The path that mirrors use.
     [`/packages/demo/${wheel.replace('+', '%2B')}`, 'downloads', wheel],
-    // A package's page of the simple index is of the kind `searches`.
-    ['/simple/demo/', 'searches', 'demo'],
-    ['/simple/demo', 'searches', 'demo'],
-    ['/simple/De_mo.x/', 'searches', 'de-mo-x'],
-    ['/simple/demo/index.v1_json', 'searches', 'demo'],
+    // A package's page of the simple index is of the kind `index-pages`.
+    ['/simple/demo/', 'index-pages', 'demo'],
+    ['/simple/demo', 'index-pages', 'demo'],
+    ['/simple/De_mo.x/', 'index-pages', 'de-mo-x'],
+    ['/simple/demo/index.v1_json', 'index-pages', 'demo'],
     ['/project/demo/', 'projects', 'demo'],
     ['/project/demo', 'projects', 'demo'],
     ['/project/demo/index.html', 'projects', 'demo'],
@@ -36,18 +36,22 @@ void t.test('a request is classified by its path', (t) => {
     ['/packages.html', 'pages', '/packages.html'],
     ['/logs/0001/234567.html', 'pages', '/logs/0001/234567.html'],
   ];
-  for (const [path, kind, what] of cases) t.same(classify(path), { kind, what }, path);
-  t.same(classifyRequest('GET /simple/demo/'), { kind: 'searches', what: 'demo' }, 'HTTP/0.9 has no version');
+  for (const [path, kind, name] of cases) t.same(classify(path), { kind, name }, path);
+  t.same(
+    classifyRequest('GET /simple/demo/'),
+    { kind: 'index-pages', name: 'demo' },
+    'HTTP/0.9 has no version',
+  );
   t.end();
 });
 
 void t.test('requests for a site below a path are recognised with and without that path', (t) => {
-  const demo = { kind: 'downloads', what: wheel };
+  const demo = { kind: 'downloads', name: wheel };
   const below = (path: string) => classifyRequest(`GET ${path} HTTP/1.1`, '/a/farm');
   t.same(below(`/a/farm/simple/demo/${wheel}`), demo);
   t.same(below(`/simple/demo/${wheel}`), demo, 'as behind a proxy');
-  t.same(below('/a/farm'), { kind: 'pages', what: '/' });
-  t.same(below('/a/farm/'), { kind: 'pages', what: '/' });
+  t.same(below('/a/farm'), { kind: 'pages', name: '/' });
+  t.same(below('/a/farm/'), { kind: 'pages', name: '/' });
   t.equal(below(`/a/farmer/simple/demo/${wheel}`), null);
   t.equal(classify(`/a/farm/simple/demo/${wheel}`), null);
   t.ok(isWheelRequest(`GET /a/farm/simple/demo/${wheel.replace('+', '%2B')}?x HTTP/1.1`));
@@ -99,7 +103,7 @@ void t.test('only a 200 counts as a download, but a 304 counts as a visit of a p
     [true, false, false, false],
   );
   t.same(
-    [200, 206, 304, 404].map((status) => isCountedStatus('searches', status)),
+    [200, 206, 304, 404].map((status) => isCountedStatus('index-pages', status)),
     [true, false, true, false],
   );
   t.end();

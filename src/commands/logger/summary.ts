@@ -60,10 +60,10 @@ export class LoggerSummary {
 
   result(): LoggerResult {
     const { lines, bad, entries, elsewhere, firstElsewhere } = this.#tally;
-    const { downloads, searches, projects, json, pages } = entries;
-    const other = lines - bad - elsewhere - (downloads + searches + projects + json + pages);
+    const { downloads, 'index-pages': indexPages, projects, json, pages } = entries;
+    const other = lines - bad - elsewhere - (downloads + indexPages + projects + json + pages);
     return {
-      ...{ lines, downloads, index_pages: searches, projects, json, pages },
+      ...{ lines, downloads, index_pages: indexPages, projects, json, pages },
       ...{ unknown: this.#unknown, bad, first_bad: this.#firstBad },
       ...{ other, elsewhere, first_elsewhere: firstElsewhere ?? null },
       ...{ dropped: this.dropped, refused: this.#refused, spooled: this.spooled, files: this.#files },

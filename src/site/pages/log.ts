@@ -26,7 +26,7 @@ export type Build = Pick<
   | 'details'
   | 'slave'
 > &
-  Partial<Pick<BuildRecord, 'put_back'>> & { readonly build_id: number };
+  Partial<Pick<BuildRecord, 'requeue_reason'>> & { readonly build_id: number };
 
 /** Why a failure is not final. */
 const NOT_FINAL: Readonly<Record<RequeueReason, string>> = {
@@ -72,14 +72,14 @@ export function logHtml(build: Build, publicUrl: string | null): string {
 /** Returns the notice at the top: why the build failed, what to do, and where to look. */
 function failureNotice(
   { failing, builderReason, count }: ParsedLog,
-  { details, failure_class, put_back = null }: Build,
+  { details, failure_class, requeue_reason = null }: Build,
 ): Html {
   // Builds from before reasons were stored have it in the last line of their log.
   const reason = details.reason ?? builderReason;
   return html`<div class="notice failed">
     ${reason !== undefined && html`<p><b>${reasonSentence(reason)}</b></p>`}
     <p>${failureSentence(failure_class)}</p>
-    ${put_back !== null && html`<p>${NOT_FINAL[put_back]}</p>`}
+    ${requeue_reason !== null && html`<p>${NOT_FINAL[requeue_reason]}</p>`}
     ${failing !== undefined && count > 0 && html`<p>The most telling line is <a href="#why">line ${failing}</a>.</p>`}
   </div>`;
 }
