@@ -1,6 +1,6 @@
 /** Characters that JSON may have to escape. Most texts have none. */
 const NEEDS_ESCAPE = /[^ !#-[\]-~]/;
-/** Text that needs no encoding in a URL. */
+/** Text that needs no encoding in a URL, and no escaping in HTML or JSON. */
 const URL_SAFE = /^[\w.-]*$/;
 
 /** Escapes text for a place between quotes in JSON. Text without special characters is not copied. */
@@ -12,3 +12,6 @@ export const jsonText = (text: string | null): string => (text === null ? 'null'
 
 /** Encodes one segment of a URL path. The result needs no escaping in JSON. */
 export const urlSegment = (text: string): string => (URL_SAFE.test(text) ? text : encodeURIComponent(text));
+
+/** Returns true for a filename that is the same in a URL, in HTML and in JSON, as most are: one check instead of three. */
+export const isPlainFilename = (filename: string): boolean => URL_SAFE.test(filename);

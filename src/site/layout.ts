@@ -26,14 +26,25 @@ export const robotsPath = 'robots.txt';
 /** A part of the sitemap, counted from 1. */
 export const sitemapPart = (part: number): string => `sitemaps/${String(part).padStart(4, '0')}.xml`;
 
+const BUILDS_PER_FOLDER = 1_000_000;
+/** Folders whose names have four digits. A build beyond them is filed by the first four digits of its number. */
+const MAX_FOLDERS = 10_000;
+/** The folder whose path was formatted last: a project's page has thousands of logs from a few folders. */
+let lastFolder = { number: NaN, path: '' };
+
 /**
  * Returns the path of a build's log, as a page (`html`) or as plain text (`txt`). A folder holds the logs of a million
  * builds: `logs/0001/234567.html` belongs to build 1234567. This is the path in URLs; on the disk there is only the
  * compressed file, with `.gz` appended.
  */
 export function logPath(buildId: number, form: 'html' | 'txt' = 'html'): string {
-  const digits = String(buildId).padStart(10, '0');
-  return `logs/${digits.slice(0, 4)}/${digits.slice(4)}.${form}`;
+  if (buildId >= MAX_FOLDERS * BUILDS_PER_FOLDER) {
+    const digits = String(buildId);
+    return `logs/${digits.slice(0, 4)}/${digits.slice(4)}.${form}`;
+  }
+  const number = Math.floor(buildId / BUILDS_PER_FOLDER);
+  if (number !== lastFolder.number) lastFolder = { number, path: `logs/${String(number).padStart(4, '0')}/` };
+  return `${lastFolder.path}${String(BUILDS_PER_FOLDER + (buildId % BUILDS_PER_FOLDER)).slice(1)}.${form}`;
 }
 
 /**

@@ -1,11 +1,13 @@
+import type { Provenance } from '../../model/fields.js';
 import type { Project, ProjectFile, ProjectVersion, VersionOnTarget } from '../../model/project.js';
 import { isPrerelease } from '../../wheels/versions.js';
 import { failureSentence } from './failures.js';
 import { formatDay, formatTimeOfDay } from './html.js';
-import { escapeJson, jsonText, urlSegment } from '../json.js';
+import { escapeJson, isPlainFilename, jsonText, urlSegment } from '../json.js';
+import { isSameList, rememberLast } from '../remember-last.js';
 import { logPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
-import { isImported, type OfferedFiles } from './project-files.js';
+import { hasSameTools, isImported, isSameSource, type OfferedFiles } from './project-files.js';
 import { newestMetadata, type NewestMetadata } from './project-metadata.js';
 import { parseSerial } from '../simple/serial.js';
 
@@ -100,19 +102,33 @@ function originJson(file: ProjectFile, base: string): string {
 function provenanceJson(provenance: ProjectFile['provenance']): string {
   if (provenance === null) return 'null';
   const { sdist, python, pip, requirements, source_date_epoch } = provenance;
-  const source = sdist === null ? 'null' : `{"filename":"${escapeJson(sdist[0])}","sha256":"${sdist[1]}"}`;
-  let tools = '';
-  for (const [name, version] of requirements)
-    tools += `${tools === '' ? '' : ','}{"name":"${escapeJson(name)}","version":"${escapeJson(version)}"}`;
-  return `{"source":${source},"python":"${escapeJson(python)}","pip":"${escapeJson(pip)}","build_requirements":[${tools}],"source_date_epoch":${String(source_date_epoch)}}`;
+  return `{"source":${sourceJson(sdist)},"python":"${escapeJson(python)}","pip":"${escapeJson(pip)}","build_requirements":${toolsJson(requirements)},"source_date_epoch":${String(source_date_epoch)}}`;
 }
 
+const sourceJson = rememberLast(
+  (sdist: Provenance['sdist']) =>
+    sdist === null ? 'null' : `{"filename":"${escapeJson(sdist[0])}","sha256":"${sdist[1]}"}`,
+  isSameSource,
+);
+const toolsJson = rememberLast(
+  (requirements: Provenance['requirements']) =>
+    JSON.stringify(requirements.map(([name, version]) => ({ name, version }))),
+  hasSameTools,
+);
+const needsJson = rememberLast(
+  (dependencies: ProjectFile['dependencies']) =>
+    `{"apt":${jsonList(dependencies['apt'])},"other":${jsonList(dependencies[''])}}`,
+  (a, b) => isSameList(a['apt'] ?? [], b['apt'] ?? []) && isSameList(a[''] ?? [], b[''] ?? []),
+);
+const requiresPythonJson = rememberLast(jsonText);
+
 function fileJson(file: ProjectFile, folder: string, base: string): string {
-  const { filename, dependencies } = file;
+  const { filename } = file;
+  const isPlain = isPlainFilename(filename);
   let serves = '';
   for (const [abi, platform] of file.serves)
     serves += `${serves === '' ? '' : ','}{"abi":"${escapeJson(abi)}","platform":"${escapeJson(platform)}"}`;
-  return `{"filename":"${escapeJson(filename)}","url":${folder}${urlSegment(filename)}","size":${String(file.filesize)},"sha256":"${file.sha256}","uploaded":${jsonTime(file.uploaded)},"requires_python":${jsonText(file.requires_python)},"yanked":${yankedJson(file.yanked)},"serves":[${serves}],"needs":{"apt":${jsonList(dependencies['apt'])},"other":${jsonList(dependencies[''])}},"downloads":${String(file.downloads)},${originJson(file, base)}}`;
+  return `{"filename":"${isPlain ? filename : escapeJson(filename)}","url":${folder}${isPlain ? filename : urlSegment(filename)}","size":${file.filesize},"sha256":"${file.sha256}","uploaded":${jsonTime(file.uploaded)},"requires_python":${requiresPythonJson(file.requires_python)},"yanked":${yankedJson(file.yanked)},"serves":[${serves}],"needs":${needsJson(file.dependencies)},"downloads":${file.downloads},${originJson(file, base)}}`;
 }
 
 const jsonList = (values: readonly string[] = []): string =>

@@ -13,19 +13,32 @@ interface Column {
   readonly platform: string;
 }
 
-/** Adds a table of versions and targets, and below each version the reasons why wheels are missing. */
-export function addMatrix(project: Project, page: PageBuffer): void {
+interface Columns {
+  readonly columns: readonly Column[];
+  /** The index of each column by `abi platform`. */
+  readonly columnIndexes: ReadonlyMap<string, number>;
+}
+
+/** Returns a column for each target of any version, in the order in which they first occur. */
+function columnsOf({ versions }: Project): Columns {
   const columns: Column[] = [];
   const columnIndexes = new Map<string, number>();
-  for (const { targets } of project.versions)
+  for (const { targets } of versions)
     for (const [i, { abi, platform }] of targets.entries()) {
       // Most versions have the same targets as the one before.
-      if (columns[i]?.abi === abi && columns[i].platform === platform) continue;
+      const column = columns[i];
+      if (column?.abi === abi && column.platform === platform) continue;
       const key = `${abi} ${platform}`;
       if (columnIndexes.has(key)) continue;
       columnIndexes.set(key, columns.length);
       columns.push({ abi, platform });
     }
+  return { columns, columnIndexes };
+}
+
+/** Adds a table of versions and targets, and below each version the reasons why wheels are missing. */
+export function addMatrix(project: Project, page: PageBuffer): void {
+  const { columns, columnIndexes } = columnsOf(project);
   const imported = new Set(project.files.filter(isImported).map(({ filename }) => filename));
   const platforms = new Set(columns.map(({ platform }) => platform));
   const header = columns

@@ -5,7 +5,7 @@ import { formatBytes, formatCount, formatDay, html, raw, type Html } from './htm
 import { pipInstallCommand, simpleUrl } from './install.js';
 import { farmPath, logPath, projectPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
-import { PROJECT_ROOT as ROOT, addFiles, type OfferedFiles } from './project-files.js';
+import { PROJECT_ROOT as ROOT, addFiles, totalSize, type OfferedFiles } from './project-files.js';
 import { addMatrix } from './project-matrix.js';
 import {
   newestMetadata,
@@ -153,10 +153,19 @@ function shortenLicense(license: string): string {
   return line.length <= MAX_LICENSE_CHARS ? line : `${line.slice(0, MAX_LICENSE_CHARS)}…`;
 }
 
+/** Returns how many wheels there are, and their total size in bytes. */
+function countWheels(offered: OfferedFiles): { readonly wheels: number; readonly size: number } {
+  let wheels = 0;
+  let size = 0;
+  for (const files of offered.values()) {
+    wheels += files.length;
+    size += totalSize(files);
+  }
+  return { wheels, size };
+}
+
 function facts(project: Project, offered: OfferedFiles, metadata: NewestMetadata | undefined): Html {
-  let [wheels, size] = [0, 0];
-  for (const files of offered.values())
-    for (const file of files) [wheels, size] = [wheels + 1, size + file.filesize];
+  const { wheels, size } = countWheels(offered);
   const [latest] = project.versions;
   const rows: readonly (readonly [string, Html])[] = [
     ['downloads in the last 30 days', html`${formatCount(project.downloads_last_month)}`],

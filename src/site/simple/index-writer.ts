@@ -14,6 +14,7 @@ import { AtomicFileWriter } from '../../files/atomic-writer.js';
 import { withDiskErrors } from '../../files/disk.js';
 import { FILES_LINK, SIBLINGS, simplePath } from '../layout.js';
 import { PageBuffer } from '../../files/page-buffer.js';
+import { fileTexts, type FileTexts } from './file-texts.js';
 import { removePypi, writePypi } from './pypi-files.js';
 import { pypiJson } from './pypi-json.js';
 import { HEAD_BYTES } from './serial.js';
@@ -70,23 +71,24 @@ export class SimpleIndexWriter {
     const currentHead = readHead(v1Json, HEAD_BYTES);
     const currentSerial = simpleSerialOf(currentHead) ?? -1;
     if (currentSerial > serial) return currentSerial;
+    const files = project.files.map(fileTexts);
     this.#html.clear();
-    simpleHtml(project, this.#html);
+    simpleHtml(project, files, this.#html);
     this.#json.clear();
     this.#json.add(simpleJsonHead(serial));
     const head = this.#json.length;
-    simpleJson(project, this.#json);
+    simpleJson(project, files, this.#json);
     const sameContent = () =>
       hasContent(v1Json, this.#json.bytes.subarray(head), simpleJsonHead(currentSerial).length);
     if (currentSerial === rootSerial && sameContent()) {
       writeIfChanged(index, this.#html.bytes);
       ensureSymlink(folder, V1_HTML, HTML);
-      this.#writePypi(project, currentSerial);
+      this.#writePypi(project, files, currentSerial);
       return currentSerial;
     }
     replaceFile(index, this.#html.bytes);
     ensureSymlink(folder, V1_HTML, HTML);
-    this.#writePypi(project, serial);
+    this.#writePypi(project, files, serial);
     replaceFile(v1Json, this.#json.bytes);
     return serial;
   }
@@ -146,9 +148,9 @@ export class SimpleIndexWriter {
     }
   }
 
-  #writePypi(project: SimpleProject, serial: number): void {
+  #writePypi(project: SimpleProject, files: readonly FileTexts[], serial: number): void {
     this.#pypi.clear();
-    pypiJson(project, serial, this.#publicUrl, this.#pypi);
+    pypiJson(project, files, serial, this.#publicUrl, this.#pypi);
     writePypi(this.#root, project.name, serial, this.#pypi.bytes);
   }
 

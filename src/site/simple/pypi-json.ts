@@ -1,10 +1,9 @@
-import type { IndexedFile } from '../../model/project.js';
 import { newestRelease, type ReleaseWithFiles } from '../../wheels/newest-release.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
-import { escapeJson, jsonText, urlSegment } from '../json.js';
+import { escapeJson, jsonText } from '../json.js';
+import type { FileTexts } from './file-texts.js';
 import { parseSerial } from './serial.js';
 import type { SimpleProject } from './render.js';
-import { uploadTime } from './upload-time.js';
 
 const JSON_HEAD = '{"last_serial":';
 
@@ -19,18 +18,19 @@ export const pypiSerialOf = (head: string | undefined): number | undefined => pa
  */
 export function pypiJson(
   project: SimpleProject,
+  files: readonly FileTexts[],
   serial: number,
   publicUrl: string | null,
   page: PageBuffer,
 ): void {
-  const { name, files } = project;
+  const { name } = project;
   const folder = JSON.stringify(`${publicUrl ?? '/'}packages/${name}/`).slice(1, -1);
-  const releases = new Map<string, IndexedFile[]>();
+  const releases = new Map<string, FileTexts[]>();
   for (const version of project.versions) releases.set(version, []);
-  for (const file of files) {
-    const release = releases.get(file.version);
-    if (release) release.push(file);
-    else releases.set(file.version, [file]);
+  for (const texts of files) {
+    const release = releases.get(texts.file.version);
+    if (release) release.push(texts);
+    else releases.set(texts.file.version, [texts]);
   }
   const latest = newestRelease(releases);
   page.add(
@@ -49,7 +49,7 @@ export function pypiJson(
 
 function projectInfo(
   { name, metadata = null }: SimpleProject,
-  latest: ReleaseWithFiles<IndexedFile> | undefined,
+  latest: ReleaseWithFiles<FileTexts> | undefined,
   publicUrl: string | null,
 ): unknown {
   const url = `${publicUrl ?? '/'}project/${name}/`;
@@ -77,21 +77,26 @@ function projectInfo(
       release_url: url,
     },
     requires_dist: metadata === null || metadata.requires.length === 0 ? null : metadata.requires,
-    ...{ requires_python: latest?.files[0]?.requires_python ?? null, summary: metadata?.summary ?? null },
+    ...{
+      requires_python: latest?.files[0]?.file.requires_python ?? null,
+      summary: metadata?.summary ?? null,
+    },
     ...{ version: latest?.version ?? null, yanked: allYanked },
     yanked_reason: allYanked ? (yanked.find((reason) => reason !== '') ?? null) : null,
   };
 }
 
 /** Adds the files, by string concatenation as in simple.ts: the largest projects have thousands of them. */
-function addFiles(files: readonly IndexedFile[], folder: string, page: PageBuffer): void {
+function addFiles(files: readonly FileTexts[], folder: string, page: PageBuffer): void {
   let comma = '';
   page.add('[');
-  for (const file of files) {
-    const { filename, sha256, filesize, requires_python: python, yanked } = file;
-    const uploaded = uploadTime(file.uploaded);
+  for (const { file, json, url, uploaded, requiresPython, yanked } of files) {
+    const yankedFields =
+      yanked === null
+        ? '"yanked":false,"yanked_reason":null}'
+        : `"yanked":true,"yanked_reason":${jsonText(yanked === '' ? null : yanked)}}`;
     page.add(
-      `${comma}{"comment_text":"","digests":{"sha256":"${sha256}"},"downloads":-1,"filename":"${escapeJson(filename)}","has_sig":false,"packagetype":"bdist_wheel","python_version":"${escapeJson(pythonTag(filename))}","requires_python":${jsonText(python)},"size":${String(filesize)},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${urlSegment(filename)}","yanked":${String(yanked !== null)},"yanked_reason":${jsonText(yanked === '' ? null : yanked)}}`,
+      `${comma}{"comment_text":"","digests":{"sha256":"${file.sha256}"},"downloads":-1,"filename":"${json}","has_sig":false,"packagetype":"bdist_wheel","python_version":"${escapeJson(pythonTag(file.filename))}","requires_python":${requiresPython},"size":${file.filesize},"upload_time":"${uploaded.slice(0, 19)}","upload_time_iso_8601":"${uploaded}","url":"${folder}${url}",${yankedFields}`,
     );
     comma = ',';
   }

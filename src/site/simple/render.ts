@@ -2,9 +2,10 @@ import type { CoreMetadata } from '../../model/fields.js';
 import type { IndexedFile, Project } from '../../model/project.js';
 import { escape } from '../pages/html.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
-import { escapeJson, jsonText, urlSegment } from '../json.js';
+import { escapeJson, jsonText } from '../json.js';
+import { rememberLast } from '../remember-last.js';
+import type { FileTexts } from './file-texts.js';
 import { parseSerial } from './serial.js';
-import { uploadTime } from './upload-time.js';
 
 /** The version of the simple API: PEP 503, 592, 629, 658, 691, 700, 714, 792, and the serials of PyPI's mirroring API. */
 const API_VERSION = '1.4';
@@ -64,33 +65,41 @@ export const ROOT_JSON = {
  * Writes one anchor for each file, with the filename as its text. `data-dist-info-metadata` is left out: with it, pip
  * 22.3 to 23.0.1 finds no files of a project whose name is not typed in normalised form.
  */
-export function simpleHtml({ name, status, files }: SimpleProject, page: PageBuffer): void {
+export function simpleHtml(
+  { name, status }: SimpleProject,
+  files: readonly FileTexts[],
+  page: PageBuffer,
+): void {
   const statusMeta = status === 'active' ? '' : `<meta name="pypi:project-status" content="${status}">\n`;
   page.add(`${htmlHead(`Links for ${name}`, statusMeta)}<h1>Links for ${escape(name)}</h1>\n`);
-  for (const { filename, sha256, requires_python: python, yanked, metadata_sha256: metadata } of files) {
-    const attributes = [
-      python === null ? '' : ` data-requires-python="${escape(python)}"`,
-      yanked === null ? '' : ` data-yanked="${escape(yanked)}"`,
-    ].join('');
+  for (const { file, html, url, yanked } of files) {
+    const yankedAttribute = yanked === null ? '' : ` data-yanked="${escape(yanked)}"`;
     page.add(
-      `<a href="${urlSegment(filename)}#sha256=${sha256}"${attributes} data-core-metadata="sha256=${metadata}">${escape(filename)}</a><br>\n`,
+      `<a href="${url}#sha256=${file.sha256}"${requiresPythonAttribute(file.requires_python)}${yankedAttribute} data-core-metadata="sha256=${file.metadata_sha256}">${html}</a><br>\n`,
     );
   }
   page.add(HTML_FOOT);
 }
 
+const requiresPythonAttribute = rememberLast((python: string | null) =>
+  python === null ? '' : ` data-requires-python="${escape(python)}"`,
+);
+
 /** Writes everything after the serial. JSON never contains `dist-info-metadata`: pip 22.3 and later fail on it. */
-export function simpleJson({ name, status, versions, files }: SimpleProject, page: PageBuffer): void {
+export function simpleJson(
+  { name, status, versions }: SimpleProject,
+  files: readonly FileTexts[],
+  page: PageBuffer,
+): void {
   page.add(
     `},"name":"${escapeJson(name)}","project-status":{"status":"${status}"},"versions":[${versions.map(jsonText).join(',')}],"files":[`,
   );
   let comma = '';
-  for (const file of files) {
-    const { filename, sha256, filesize, requires_python: python, yanked, metadata_sha256: metadata } = file;
-    const requires = python === null ? '' : `,"requires-python":${jsonText(python)}`;
+  for (const { file, json, url, uploaded, requiresPython, yanked } of files) {
+    const requires = file.requires_python === null ? '' : `,"requires-python":${requiresPython}`;
     const yankedValue = yanked === null ? 'false' : yanked === '' ? 'true' : jsonText(yanked);
     page.add(
-      `${comma}{"filename":"${escapeJson(filename)}","url":"${urlSegment(filename)}","hashes":{"sha256":"${sha256}"},"size":${String(filesize)},"upload-time":"${uploadTime(file.uploaded)}"${requires},"yanked":${yankedValue},"core-metadata":{"sha256":"${metadata}"},"provenance":null}`,
+      `${comma}{"filename":"${json}","url":"${url}","hashes":{"sha256":"${file.sha256}"},"size":${file.filesize},"upload-time":"${uploaded}"${requires},"yanked":${yankedValue},"core-metadata":{"sha256":"${file.metadata_sha256}"},"provenance":null}`,
     );
     comma = ',';
   }

@@ -1,9 +1,10 @@
-import { DAY_MS, HOUR_MS } from '../../units.js';
+import { DAY_MS } from '../../units.js';
+import { formatTimeOfDay } from '../pages/html.js';
 
 let cachedDay = -1;
 let cachedDayText = '';
-const twoDigits = (n: number): string => (n < 10 ? `0${String(n)}` : String(n));
-const threeDigits = (n: number): string => (n < 100 ? `0${twoDigits(n)}` : String(n));
+/** The milliseconds of a second, with a point, as microseconds, and the time zone. */
+const FRACTIONS = Array.from({ length: 1000 }, (_, n) => `.${String(n).padStart(3, '0')}000Z`);
 
 /**
  * Formats milliseconds since 1970 as `YYYY-MM-DDTHH:MM:SS.ffffffZ`: like toISOString(), but with microseconds.
@@ -16,6 +17,6 @@ export function uploadTime(ms: number): string {
     cachedDay = dayIndex;
     cachedDayText = new Date(dayIndex * DAY_MS).toISOString().slice(0, 11);
   }
-  const msOfDay = Math.floor(ms) - dayIndex * DAY_MS;
-  return `${cachedDayText}${twoDigits(Math.floor(msOfDay / HOUR_MS))}:${twoDigits(Math.floor(msOfDay / 60_000) % 60)}:${twoDigits(Math.floor(msOfDay / 1000) % 60)}.${threeDigits(msOfDay % 1000)}000Z`;
+  const wholeMs = Math.floor(ms);
+  return cachedDayText + formatTimeOfDay(ms) + (FRACTIONS[wholeMs - Math.floor(wholeMs / 1000) * 1000] ?? '');
 }
