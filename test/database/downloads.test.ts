@@ -198,7 +198,7 @@ void t.test('inconsistent, misplaced and repeated messages, and unknown logs, ch
   const message = stretch.build(position?.[0] ?? 0, 10, 'm');
   for (const override of [
     { hosts: [] },
-    { whats: [] },
+    { resources: [] },
     { agents: [] },
     { entries: new Uint8Array(20).fill(255) },
   ])
