@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { steadyTime } from '../src/concurrency/clock.js';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
-import { DAY_MS, type Chunk } from '../src/bus/objects.js';
+import type { Chunk } from '../src/bus/chunk.js';
+import { messageBucket } from '../src/bus/claims.js';
 import { PiwError, isDiskError } from '../src/errors.js';
 import {
-  bucketConfig,
   userBucketName,
   fileSystem,
   ownedTransferId,
@@ -13,11 +13,14 @@ import {
   parseTransferId,
   transfer,
   transferIdOf,
+  transferObjectName,
 } from '../src/protocols/file-juggler.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/model/file-state.js';
 import { MAX_SMALL_FILE_BYTES } from '../src/model/file-state.js';
 import type { IncomingFile } from '../src/transfer/incoming-file.js';
+import { chunkBucket } from '../src/transfer/chunk-bucket.js';
+import { DAY_MS } from '../src/units.js';
 import { DiskWatch } from '../src/files/disk-watch.js';
 import { WheelStore, type TransferVerdict } from '../src/wheels/store.js';
 import { ChunkSubscriptionPool, type ChunkSubscription } from './file-juggler/chunk-subscriptions.js';
@@ -32,17 +35,12 @@ const MAX_TRANSFERS_PER_USER = 256;
 /** Returns the NATS user that has sent a message. */
 const senderOf = ({ tokens }: MessageOrigin): string => tokens[1] ?? '';
 
-/**
- * Maximum objects of a transfer that are removed by name, with their metadata. If there are more, a wildcard
- * removes only their chunks.
- */
-const MAX_TRACKED_OBJECTS = 1000;
 /** Verdicts kept for retries. */
 const MAX_CACHED_VERDICTS = 1000;
-/** Seconds between checks whether NATS can store chunks again. */
+/** Seconds between checks whether NATS can store large messages again. */
 const REPAIR_INTERVAL_S = 5;
-/** Seconds between removals of the objects of completed small files, all of a bucket at once. */
-const SMALL_OBJECT_REMOVAL_INTERVAL_S = 1;
+/** Seconds between checks whether the buckets in use still exist. */
+const BUCKET_CHECK_INTERVAL_S = 60;
 /** Seconds between checks whether a full disk has space again. */
 const DISK_PROBE_INTERVAL_S = 2;
 
@@ -57,8 +55,6 @@ interface ActiveTransfer {
   readonly incoming: IncomingFile;
   readonly bucket: string;
   readonly subscription: ChunkSubscription;
-  /** The objects of a large file that have delivered chunks. */
-  readonly objects: Set<string>;
   lastSeen: number;
   failure: Error | undefined;
   /** The running recovery of chunks stored in NATS. */
@@ -88,8 +84,8 @@ interface SenderSession {
  *
  * Bytes go to the disk as they come, and which ranges are there is recorded beside them before CHUNK is
  * answered. So when the sender, the juggler or NATS fails, the sender says HELLO again, to any juggler, and
- * only the missing parts are sent: chunks that passed while nobody listened are read from NATS, which has
- * stored them, and the rest is requested; a small file is sent again in full. A HELLO, VERIFY or FORGET that
+ * only the missing parts are sent: the last chunks that passed while nobody listened are read from NATS,
+ * which has kept them for a minute, and the rest is requested; a small file is sent again in full. A HELLO, VERIFY or FORGET that
  * reaches a juggler that doesn't own the transfer is forwarded to the owner; when the owner is gone, the transfer
  * is taken over.
  *
@@ -103,10 +99,8 @@ export class FileJuggler extends Actor {
   readonly #serialQueues = new Map<string, Promise<unknown>>();
   readonly #sessions = new Map<string, SenderSession>();
   readonly #subscriptions: ChunkSubscriptionPool;
-  /** Buckets that still have objects of completed small files. */
-  readonly #bucketsToEmpty = new Set<string>();
   readonly #ensuredBuckets = new Set<string>();
-  /** Buckets in which NATS is known to store nothing. */
+  /** Buckets in which NATS is known to store no large message. */
   readonly #brokenBuckets = new Set<string>();
   readonly #verdicts = new Map<string, TransferVerdict>();
   readonly #diskWatch: DiskWatch;
@@ -138,6 +132,7 @@ export class FileJuggler extends Actor {
 
   override async start(): Promise<void> {
     await this.#store.setUp();
+    await this.runInBackground(() => this.#replaceOldBuckets());
     this.serve(
       transfer,
       {
@@ -188,11 +183,9 @@ export class FileJuggler extends Actor {
       }),
       REMOVE: async ({ package: name, filename, stamp }) => {
         const verb = await this.#store.remove(name, filename, stamp);
-        this.log.info(
-          verb === 'DONE'
-            ? `file removed file=${name}/${filename}`
-            : `file kept file=${name}/${filename}: it was published or claimed again in the meantime`,
-        );
+        const event =
+          verb === 'DONE' ? 'file removed' : 'file kept: it was published or claimed again in the meantime';
+        this.log.info(event, { package: name, file: filename });
         return { verb };
       },
       STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.diskSpace()) }),
@@ -201,7 +194,9 @@ export class FileJuggler extends Actor {
       for (const bucket of this.#brokenBuckets) await this.#repairBucket(bucket);
     });
     this.every(DISK_PROBE_INTERVAL_S, () => this.#diskWatch.probe(), DISK_PROBE_INTERVAL_S);
-    this.every(SMALL_OBJECT_REMOVAL_INTERVAL_S, () => this.#removeSmallObjects());
+    this.every(BUCKET_CHECK_INTERVAL_S, async () => {
+      for (const name of this.#ensuredBuckets) await this.bus.objects.buckets.ensure(chunkBucket(name));
+    });
     this.every(TRANSFER_IDLE_MS / 2000, () => this.#suspendIdle());
     this.every(3600, () => this.#sweep());
   }
@@ -319,7 +314,7 @@ export class FileJuggler extends Actor {
     if (!incoming)
       throw new PiwError('PIW_UNREACHABLE', 'another juggler has taken this transfer over; say HELLO again');
     const active: ActiveTransfer = {
-      ...{ incoming, bucket, objects: new Set(), lastSeen: this.clock.monotonicMs() },
+      ...{ incoming, bucket, lastSeen: this.clock.monotonicMs() },
       subscription: this.#subscriptions.subscribe(bucket, id, incoming.state.size, (chunk) => {
         this.#write(active, chunk);
       }),
@@ -334,10 +329,9 @@ export class FileJuggler extends Actor {
    * Writes a chunk. A failure becomes the answer to the next request; nothing more is written until the next
    * HELLO.
    */
-  #write(active: ActiveTransfer, { object, offset, data }: Chunk): void {
+  #write(active: ActiveTransfer, { offset, data }: Chunk): void {
     if (active.failure !== undefined) return;
     try {
-      if (active.objects.size < MAX_TRACKED_OBJECTS) active.objects.add(object);
       active.incoming.write(offset, data);
     } catch (error) {
       this.#diskWatch.noteFailure(error);
@@ -349,11 +343,7 @@ export class FileJuggler extends Actor {
   async #recover(active: ActiveTransfer): Promise<void> {
     if (active.incoming.state.size <= MAX_SMALL_FILE_BYTES) return;
     const recover = async (): Promise<void> => {
-      for (const chunk of await this.bus.objects.listChunks(
-        active.bucket,
-        `${active.incoming.transferId}.*`,
-      )) {
-        if (active.objects.size < MAX_TRACKED_OBJECTS) active.objects.add(chunk.object);
+      for (const chunk of await this.bus.objects.listChunks(active.bucket, storedObjects(active))) {
         if (active.incoming.state.missing(chunk.offset, chunk.length).length === 0) continue;
         const data = await this.bus.objects.readChunk(active.bucket, chunk);
         if (data) this.#write(active, { ...chunk, data });
@@ -384,7 +374,7 @@ export class FileJuggler extends Actor {
     const formerOwner = this.#store.owner(id);
     if (formerOwner === undefined)
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
-    this.log.info(`transfer taken over transfer=${id}`);
+    this.log.info('transfer taken over', { transfer: id });
     await this.#store.takeOver(id, formerOwner);
     return undefined;
   }
@@ -428,7 +418,8 @@ export class FileJuggler extends Actor {
       if (this.#verdicts.size <= MAX_CACHED_VERDICTS) break;
       this.#verdicts.delete(oldest);
     }
-    if (verdict.verb === 'VERIFIED') this.log.info(`wheel published file=${name}/${verdict.filename}`);
+    if (verdict.verb === 'VERIFIED')
+      this.log.info('wheel published', { package: name, file: verdict.filename });
     if (active) {
       // Nobody waits for this.
       void this.runInBackground(() => this.#removeStored(active));
@@ -452,40 +443,10 @@ export class FileJuggler extends Actor {
     });
   }
 
-  /**
-   * Removes a transfer's objects from NATS: by name with their metadata, or only the chunks if there are too
-   * many objects. The sweep removes the rest, and objects that this process has never seen.
-   */
-  async #removeStored({ incoming, bucket, objects }: ActiveTransfer): Promise<void> {
-    if (incoming.state.size <= MAX_SMALL_FILE_BYTES) this.#bucketsToEmpty.add(bucket);
-    else
-      await this.#remove(
-        bucket,
-        ...(objects.size < MAX_TRACKED_OBJECTS ? objects : [`${incoming.transferId}.*`]),
-      );
-  }
-
-  /**
-   * Empties the buckets of completed small files. Small files in transit may go too: nobody reads them from
-   * NATS.
-   */
-  async #removeSmallObjects(): Promise<void> {
-    const buckets = [...this.#bucketsToEmpty];
-    this.#bucketsToEmpty.clear();
-    for (const bucket of buckets) await this.#remove(bucket, '*');
-  }
-
-  /**
-   * Removes objects. NATS can't remove any while its disk is full: then the bucket is recreated, or its
-   * contents expire.
-   */
-  async #remove(bucket: string, ...objects: readonly string[]): Promise<void> {
-    try {
-      await this.bus.objects.remove(bucket, ...objects);
-    } catch (error) {
-      if (!(error instanceof PiwError) || error.code !== 'PIW_NATS_STORAGE') throw error;
-      this.#brokenBuckets.add(bucket);
-    }
+  /** Removes a large file's chunks from NATS. Others soon expire. */
+  async #removeStored(active: ActiveTransfer): Promise<void> {
+    if (active.incoming.state.size > MAX_SMALL_FILE_BYTES)
+      await this.bus.objects.buckets.remove(active.bucket, storedObjects(active));
   }
 
   /** Suspends a transfer: saves which ranges have arrived, and stops writing to it. */
@@ -500,7 +461,9 @@ export class FileJuggler extends Actor {
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       this.log.warning(
-        `transfer suspended with an error file=${active.incoming.file.filename}: ${error.message}`,
+        'transfer suspended with an error',
+        { transfer: id, file: active.incoming.file.filename },
+        error,
       );
     }
     return active;
@@ -530,16 +493,26 @@ export class FileJuggler extends Actor {
   async #ensureBucket(sender: string, force = false): Promise<void> {
     const name = userBucketName(this.bus.prefix, sender);
     if (this.#ensuredBuckets.has(name) && !force) return;
-    await this.bus.objects.ensure(bucketConfig(name));
+    await this.bus.objects.buckets.ensure(chunkBucket(name));
     this.#ensuredBuckets.add(name);
   }
 
-  /** Repairs a bucket in which NATS stores nothing. Throws PIW_NATS_STORAGE if that doesn't help. */
+  /**
+   * Replaces the buckets of an earlier version, which acknowledged what they stored: see formatAccounts for why
+   * none may.
+   */
+  async #replaceOldBuckets(): Promise<void> {
+    const { buckets } = this.bus.objects;
+    for (const name of await buckets.list(userBucketName(this.bus.prefix, '')))
+      await buckets.ensure(chunkBucket(name));
+  }
+
+  /** Repairs a bucket in which NATS stores no large message. Throws PIW_NATS_STORAGE if that doesn't help. */
   async #repairBucket(bucket: string): Promise<void> {
     await this.#runSerially(bucket, async () => {
       try {
-        if (await this.bus.objects.repair(bucketConfig(bucket)))
-          this.log.warning(`NATS stored nothing in the bucket, which was recreated bucket=${bucket}`);
+        if (await this.bus.objects.buckets.repair(messageBucket(bucket)))
+          this.log.warning('NATS stored no large messages in the bucket, which was recreated', { bucket });
         this.#brokenBuckets.delete(bucket);
         this.conditions.clear('nats-not-storing', bucket);
       } catch (error) {
@@ -552,24 +525,15 @@ export class FileJuggler extends Actor {
     });
   }
 
-  /** Removes transfers whose sender has been away for a day, and chunks that belong to no transfer. */
+  /** Removes transfers whose sender has been away for a day. */
   async #sweep(): Promise<void> {
     for (const { transferId } of await this.#store.sweep(DAY_MS, this.#steadyTime())) {
-      this.log.info(`transfer abandoned transfer=${transferId}: its sender never came back`);
+      this.log.info('transfer abandoned: its sender never came back', { transfer: transferId });
       await this.#runSerially(transferId, () => this.#suspend(transferId));
-    }
-    for (const [bucket, objects] of await this.bus.objects.listBuckets(userBucketName(this.bus.prefix, ''))) {
-      const stale = objects.filter((object) => {
-        const id = transferIdOf(object);
-        // Objects named `claim.…` are the bodies of messages over max_payload (bus/claims.ts), and expire by
-        // themselves.
-        return id !== 'claim' && !this.#store.isExpected(id);
-      });
-      if (stale.length === 0) continue;
-      this.log.info(
-        `objects that belong to no transfer are removed bucket=${bucket} count=${String(stale.length)}`,
-      );
-      await this.#remove(bucket, ...stale);
     }
   }
 }
+
+/** Returns the names of the objects of a large file, with a wildcard. */
+const storedObjects = ({ incoming }: ActiveTransfer): string =>
+  transferObjectName(incoming.transferId, Infinity, () => '*');

@@ -1,4 +1,6 @@
-import type { Chunk, LiveChunks, ObjectStore } from '../../src/bus/objects.js';
+import type { Chunk } from '../../src/bus/chunk.js';
+import type { LiveChunks, ObjectStore } from '../../src/bus/objects.js';
+import { transferObjectName } from '../../src/protocols/file-juggler.js';
 import { MAX_SMALL_FILE_BYTES } from '../../src/model/file-state.js';
 
 /** A subscription to the chunks of one transfer, or of all small files of one bucket. */
@@ -32,7 +34,13 @@ export class ChunkSubscriptionPool {
   /** Subscribes to the chunks of a transfer of `size` bytes that are sent from now on. */
   subscribe(bucket: string, id: string, size: number, write: ChunkHandler): ChunkSubscription {
     if (size > MAX_SMALL_FILE_BYTES)
-      return new LiveChunkSubscription(this.#objects.liveChunks(bucket, `${id}.*`), write);
+      return new LiveChunkSubscription(
+        this.#objects.liveChunks(
+          bucket,
+          transferObjectName(id, size, () => '*'),
+        ),
+        write,
+      );
     const shared = this.#shared.get(bucket) ?? this.#share(bucket);
     shared.users += 1;
     shared.idle = false;
@@ -58,9 +66,15 @@ export class ChunkSubscriptionPool {
   }
 
   #share(bucket: string): SharedSubscription {
-    const subscription = new LiveChunkSubscription(this.#objects.liveChunks(bucket, '*'), (chunk) => {
-      this.#onSmallChunk(bucket, chunk);
-    });
+    const subscription = new LiveChunkSubscription(
+      this.#objects.liveChunks(
+        bucket,
+        transferObjectName('*', 0, () => ''),
+      ),
+      (chunk) => {
+        this.#onSmallChunk(bucket, chunk);
+      },
+    );
     const shared = { subscription, users: 0, idle: false };
     this.#shared.set(bucket, shared);
     return shared;

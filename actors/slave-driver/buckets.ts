@@ -1,5 +1,7 @@
 import type { Bus } from '../../src/bus/bus.js';
-import { bucketConfig, userBucketName } from '../../src/protocols/file-juggler.js';
+import { messageBucket } from '../../src/bus/claims.js';
+import { userBucketName } from '../../src/protocols/file-juggler.js';
+import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
 
 /** The buckets into which slaves write their files and large messages: one per user. */
 export class UserBuckets {
@@ -19,9 +21,16 @@ export class UserBuckets {
   ensure(user: string): Promise<void> {
     const ensured = this.#ensured.get(user);
     if (ensured) return ensured;
-    const creating = this.#bus.objects.ensure(bucketConfig(this.nameOf(user)));
+    const creating = this.#create(this.nameOf(user));
     this.#ensured.set(user, creating);
     creating.catch(() => this.#ensured.delete(user));
     return creating;
+  }
+
+  async #create(name: string): Promise<void> {
+    const { buckets } = this.#bus.objects;
+    // In this order: the first one replaces a stream of an earlier version that would not allow the second.
+    await buckets.ensure(chunkBucket(name));
+    await buckets.ensure(messageBucket(name));
   }
 }

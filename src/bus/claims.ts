@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { KeyedQueues } from '../concurrency/keyed-queues.js';
 import { PiwError } from '../errors.js';
+import { DAY_MS, HOUR_MS } from '../units.js';
+import type { Bucket, DiskBucketConfig } from './buckets.js';
 import type { ObjectStore } from './objects.js';
 
 const isStorageError = (error: unknown): boolean =>
@@ -14,7 +16,18 @@ const MAX_UNTRUSTED_BODY_BYTES = 128 * 1024 * 1024;
 const FETCH_LIMITS = { active: 2, waiting: 64 };
 /** How many bytes the bucket may hold, and for how long: no request waits longer than that. */
 const MAX_BUCKET_BYTES = 4 * 1024 ** 3;
-const HOUR_MS = 3_600_000;
+
+/** The stream of the large messages of a user whose bucket has another stream for everything else. */
+const messageStream = (bucket: string): Bucket => ({ name: bucket, stream: `MSG_${bucket}` });
+
+/** Returns the configuration of that stream. A user that never sends its tickets loses only its own messages. */
+export const messageBucket = (bucket: string): DiskBucketConfig => ({
+  name: bucket,
+  only: { stream: messageStream(bucket).stream, objects: 'claim.*' },
+  maxAgeMs: DAY_MS,
+  maxBytes: 144 * 1024 ** 2,
+  dropsOldest: true,
+});
 
 /**
  * The claim check pattern: a body larger than the server's max_payload is written to an object store, and the message
@@ -45,17 +58,17 @@ export class ClaimStore {
     }
     const bucket = { name: this.#bucket, maxAgeMs: HOUR_MS, maxBytes: MAX_BUCKET_BYTES };
     if (!this.#provisioned) {
-      this.#ensured ??= this.#objects.ensure(bucket);
+      this.#ensured ??= this.#objects.buckets.ensure(bucket);
       await this.#ensured.catch((error: unknown) => {
         this.#ensured = undefined;
         throw error;
       });
     }
     const object = `claim.${randomUUID()}`;
-    const write = () => this.#objects.write(this.#bucket, object, [bytes]);
-    const { sha256 } = await write().catch(async (error: unknown) => {
+    const write = () => this.#objects.write(this.#bucket, object, bytes);
+    const sha256 = await write().catch(async (error: unknown) => {
       if (this.#provisioned || !isStorageError(error)) throw error;
-      await this.#objects.repair(bucket);
+      await this.#objects.buckets.repair(bucket);
       return await write();
     });
     return [this.#bucket, object, String(bytes.length), sha256].join(' ');
@@ -79,11 +92,12 @@ export class ClaimStore {
     if (this.#fetches.length(bucket) >= FETCH_LIMITS.active + FETCH_LIMITS.waiting)
       throw new PiwError('PIW_TOO_LARGE', `too many large messages from ${bucket} at once`);
     return await this.#fetches.run(bucket, async () => {
+      const stored = bucket === this.#bucket ? bucket : messageStream(bucket);
       // The sender stores the whole object before it sends the ticket.
-      if ((await this.#objects.countChunks(ticketBucket, object)) === 0)
+      if ((await this.#objects.countChunks(stored, object)) === 0)
         throw new PiwError('PIW_OBJECT_BROKEN', `${object} is not in ${ticketBucket}: it may have expired`);
-      const body = await this.#objects.readObject(ticketBucket, object, size, sha256);
-      await this.#objects.remove(ticketBucket, object);
+      const body = await this.#objects.readObject(stored, object, size, sha256);
+      await this.#objects.buckets.remove(stored, object);
       return body;
     });
   }

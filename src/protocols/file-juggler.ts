@@ -1,4 +1,3 @@
-import { DAY_MS } from '../units.js';
 import {
   CoreMetadata,
   Count,
@@ -26,7 +25,8 @@ const done = { DONE: {} };
  * The sender says HELLO with the transfer's id, which came with SEND. The answer is FETCH with a range that is still
  * missing (at first, the whole file) or DONE. The sender writes the range's bytes as chunks of an object in its own
  * bucket (transferObjectName names it), and says CHUNK for each segment of SEGMENT_BYTES, without waiting for the
- * answers while at most a SEND_WINDOW of bytes is unacknowledged. CHUNK is answered when the segment's bytes are
+ * answers while at most SEND_WINDOW_BYTES are unacknowledged. NATS acknowledges none of it: only the File Juggler knows
+ * what has arrived. CHUNK is answered when the segment's bytes are
  * written: by FETCH with the first range that is now missing, or DONE. So a range that begins before the end of that
  * segment was lost; the answer to the last segment says what to send next. After a break on either side, the sender
  * says HELLO again.
@@ -34,14 +34,14 @@ const done = { DONE: {} };
 export const transfer = new Protocol('file', {
   HELLO: { fields: { transfer_id: SubjectToken }, answers: { ...fetchAnswer, ...done } },
   CHUNK: { fields: { offset: Count, length: Count }, answers: { ...fetchAnswer, ...done } },
-  /** NATS doesn't store what this sender writes to its bucket. DONE: it does again, in a new bucket if necessary. */
+  /** NATS doesn't store this sender's large messages. DONE: it does again, in a new bucket if necessary. */
   UNSTORED: { fields: {}, answers: done },
 });
 
-/** Bytes of a segment, which one CHUNK acknowledges. */
-export const SEGMENT_BYTES = 1024 * 1024;
-/** Bytes of a file that may be in flight: to a near NATS server, with an RTT up to `maxNearRttMs`, and to a far one. */
-export const SEND_WINDOW = { nearBytes: 8 * 1024 * 1024, farBytes: 16 * 1024 * 1024, maxNearRttMs: 4 };
+/** Bytes of a segment, which one CHUNK acknowledges: two chunks. */
+export const SEGMENT_BYTES = 2 * 960 * 1024;
+/** How many bytes of a file may be sent and not yet acknowledged. */
+export const SEND_WINDOW_BYTES = 16 * 1024 * 1024;
 
 /**
  * The stamp of a published file, which changes whenever the file is published or claimed again, even with the same
@@ -139,19 +139,6 @@ export const juggler = new Protocol('juggler', {
 });
 
 /**
- * Returns the configuration of a user's bucket. At most a window of each file is in flight. The bucket keeps the last
- * 160 chunks (80 MB) of each object, so that they can be read after a break: many windows, and the largest message.
- * Older chunks are dropped first; if that is not enough, chunks of other objects are, and the File Juggler requests
- * those again.
- */
-export const bucketConfig = (name: string) => ({
-  name,
-  maxAgeMs: DAY_MS,
-  maxBytes: 144 * 1024 ** 2,
-  lastChunks: 160,
-});
-
-/**
  * Returns a transfer id that includes the name of the juggler that owns the transfer, so that nobody has to search it.
  */
 export const ownedTransferId = (id: string, juggler: string): string => `${id}_${juggler}`;
@@ -172,11 +159,11 @@ export function parseTransferId(transferId: string): {
  */
 export function transferObjectName(transferId: string, size: number, token: () => string): string {
   const { id } = parseTransferId(transferId);
-  return size <= MAX_SMALL_FILE_BYTES ? id : `${id}.${token()}`;
+  return size <= MAX_SMALL_FILE_BYTES ? `file.${id}` : `file.${id}.${token()}`;
 }
 
 /** Returns the id of the transfer that an object belongs to. */
-export const transferIdOf = (object: string): string => object.split('.', 1)[0] ?? '';
+export const transferIdOf = (object: string): string => object.split('.', 2)[1] ?? '';
 
 /** Returns the name of the bucket that a user writes to; the user's permissions on NATS contain it. */
 export const userBucketName = (prefix: string, user: string): string => `${prefix}-slave-${user}`;

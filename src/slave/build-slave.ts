@@ -5,7 +5,8 @@ import { backOffMs } from '../concurrency/back-off.js';
 import type { Clock } from '../concurrency/clock.js';
 import { pause } from '../concurrency/pause.js';
 import { retry } from '../concurrency/retry.js';
-import { fileReader, reportNotStored, sendFile } from '../transfer/send-file.js';
+import { fileReader } from '../transfer/file-reader.js';
+import { reportNotStored, sendFile } from '../transfer/send-file.js';
 import type { Builder, BuildResult, BuiltFile } from '../builder/build.js';
 import { machineStats } from '../builder/machine.js';
 import { watchDisk } from '../builder/work-folder.js';
@@ -418,7 +419,6 @@ export class BuildSlave {
       }
       this.#log.warning('request failed, retrying', { verb }, error);
       this.#progress({ state: 'trouble', text: error.message, code: error.code });
-      // The same bucket carries large messages.
       if (error.code === 'PIW_NATS_STORAGE') await reportNotStored({ bus, user, session: this.#session });
       return backOffMs(RETRY_BACK_OFF, failures);
     };

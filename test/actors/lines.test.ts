@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { ChunkSubscriptionPool } from '../../actors/file-juggler/chunk-subscriptions.js';
-import { bucketConfig } from '../../src/protocols/file-juggler.js';
+import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
+import { transferIdOf } from '../../src/protocols/file-juggler.js';
 import { uniquePrefix, testBus } from '../helpers/bus.js';
 
 void t.test(
@@ -9,11 +10,16 @@ void t.test(
   async (t) => {
     const bus = await testBus(t, uniquePrefix());
     const bucket = `${bus.prefix}-b`;
-    await bus.objects.ensure(bucketConfig(bucket));
+    await bus.objects.buckets.ensure(chunkBucket(bucket));
     const received: string[] = [];
-    const pool = new ChunkSubscriptionPool(bus.objects, (_, { object }) => received.push(object));
+    const pool = new ChunkSubscriptionPool(bus.objects, (_, { object }) =>
+      received.push(transferIdOf(object)),
+    );
     const open = (id: string) => pool.subscribe(bucket, id, 100, () => t.fail('it is not a large file'));
-    const send = (id: string) => bus.objects.writer(bucket, id, 0).write(randomBytes(100));
+    const send = async (id: string) => {
+      bus.objects.publisher(bucket, `file.${id}`, 0).write(randomBytes(100));
+      await bus.rtt();
+    };
     const first = open('one');
     const second = open('two');
     await first.stop();
@@ -39,12 +45,13 @@ void t.test(
 void t.test('a large file has a subscription of its own', async (t) => {
   const bus = await testBus(t, uniquePrefix());
   const bucket = `${bus.prefix}-b`;
-  await bus.objects.ensure(bucketConfig(bucket));
+  await bus.objects.buckets.ensure(chunkBucket(bucket));
   const received: string[] = [];
   const pool = new ChunkSubscriptionPool(bus.objects, () => t.fail('it is not a small file'));
   const subscription = pool.subscribe(bucket, 'one', 1e6, ({ object }) => received.push(object));
-  for (const object of ['one.a', 'two.a', 'one', 'one.b'])
-    await bus.objects.writer(bucket, object, 0).write(randomBytes(100));
+  for (const object of ['file.one.a', 'file.two.a', 'file.one', 'file.one.b'])
+    bus.objects.publisher(bucket, object, 0).write(randomBytes(100));
+  await bus.rtt();
   await subscription.stop();
-  t.same(received, ['one.a', 'one.b']);
+  t.same(received, ['file.one.a', 'file.one.b']);
 });

@@ -95,7 +95,7 @@ void t.test('a wheel that is rebuilt for its target gets a build tag, and is lis
     { filename: TAGGED, abi: 'none', build_id: '2' },
     { filename: PLAIN, abi: 'none', build_id: '1' },
   ]);
-  t.ok(logLines.some((line) => line.includes(`wheel published file=demo/${TAGGED}`)));
+  t.ok(logLines.some((line) => line.includes(`wheel published package=demo file=${TAGGED}`)));
   t.equal(await slave.request('BUILT'), 'DONE', 'a repeated BUILT has nothing to send');
 });
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Bus } from '../../src/bus/bus.js';
-import { CHUNK_SIZE } from '../../src/bus/objects.js';
+import { CHUNK_SIZE } from '../../src/bus/chunk.js';
 import { Database } from '../../src/database/pool.js';
 import { WorkerProcess } from './processes.js';
 import { quantile } from './quantile.js';

@@ -1,6 +1,6 @@
 /** One end of a plain NATS connection, to measure its limit: `raw.js take ADDRESS` or `raw.js give ADDRESS BYTES`. */
 import { Bus } from '../../src/bus/bus.js';
-import { CHUNK_SIZE } from '../../src/bus/objects.js';
+import { CHUNK_SIZE } from '../../src/bus/chunk.js';
 
 const [role = '', address = '', bytes = '0'] = process.argv.slice(2);
 /** Chunks that may be in flight, as in a transfer. */

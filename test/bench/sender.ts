@@ -1,7 +1,8 @@
 /** A process that sends one file at a time to the File Juggler on request, as a slave does. */
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../../src/concurrency/clock.js';
-import { fileReader, sendFile } from '../../src/transfer/send-file.js';
+import { fileReader } from '../../src/transfer/file-reader.js';
+import { sendFile } from '../../src/transfer/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
 import { errorMessage } from '../../src/errors.js';
 import type { FileState } from '../../src/model/file-state.js';

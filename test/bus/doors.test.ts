@@ -20,10 +20,12 @@ const BUS_CALLS: Readonly<Record<string, (bus: Bus) => unknown>> = {
     setTimeout(() => void subscription.stop(), 100);
     for await (const message of subscription) message.body();
   },
-  ensure: (bus) => bus.objects.ensure({ name: 'b', maxAgeMs: 60_000, maxBytes: 1e6 }),
-  write: (bus) => bus.objects.write('b', 'object', [Buffer.from('x')]),
-  'writer.end': (bus) =>
-    bus.objects.writer('b', 'object', 0, { signal: AbortSignal.timeout(300) }).end().stored,
+  ensure: (bus) => bus.objects.buckets.ensure({ name: 'b', maxAgeMs: 60_000, maxBytes: 1e6 }),
+  write: (bus) => bus.objects.write('b', 'object', Buffer.from('x')),
+  'publisher.write': (bus) => {
+    bus.objects.publisher('b', 'object', 0).write(Buffer.from('x'));
+  },
+  'publisher.end': (bus) => bus.objects.publisher('b', 'object', 0).end(),
   liveChunks: async (bus) => {
     const chunks = bus.objects.liveChunks('b', '*');
     setTimeout(() => {
@@ -38,8 +40,9 @@ const BUS_CALLS: Readonly<Record<string, (bus: Bus) => unknown>> = {
   countChunks: (bus) => bus.objects.countChunks('b', '*'),
   readChunk: (bus) => bus.objects.readChunk('b', { seq: 1, object: 'object', offset: 0, length: 1 }),
   readObject: (bus) => bus.objects.readObject('b', 'object', 1, ''),
-  remove: (bus) => bus.objects.remove('b', '*'),
-  listBuckets: (bus) => bus.objects.listBuckets('b'),
+  remove: (bus) => bus.objects.buckets.remove('b', '*'),
+  'buckets.list': (bus) => bus.objects.buckets.list('b'),
+  listObjects: (bus) => bus.objects.buckets.listObjects('b'),
   'Lease.acquire': async (bus) => {
     const lease = await Lease.acquire(bus, 'task', 'a', AbortSignal.timeout(300));
     lease?.check();

@@ -27,10 +27,10 @@ void t.test(
   async (t) => {
     const nats = await TestNats.start(t, { diskMb: 8 });
     const bus = await nats.connect(t);
-    const bucket = { name: 'b', maxAgeMs: 60_000, maxBytes: 4e6, lastChunks: 10 };
-    const write = () => bus.objects.write('b', 'object', [Buffer.alloc(100_000)]);
+    const bucket = { name: 'b', maxAgeMs: 60_000, maxBytes: 4e6, dropsOldest: true };
+    const write = () => bus.objects.write('b', 'object', Buffer.alloc(100_000));
     const largeBody = () => bus.publish(bus.subject('x'), 'x'.repeat(1_200_000));
-    await bus.objects.ensure(bucket);
+    await bus.objects.buckets.ensure(bucket);
     await largeBody();
     nats.fillDisk();
     // It is refused, or replaces the large body from before.
@@ -39,11 +39,11 @@ void t.test(
     await t.rejects(write(), full);
     nats.freeDisk();
     await t.rejects(write(), full, 'nats-server does not recover on its own');
-    t.equal(await bus.objects.repair(bucket), true);
+    t.equal(await bus.objects.buckets.repair(bucket), true);
     await write();
     t.equal(await bus.objects.countChunks('b', 'object'), 1);
     await large;
     await largeBody();
-    t.equal(await bus.objects.repair(bucket), false, 'nothing is left to repair');
+    t.equal(await bus.objects.buckets.repair(bucket), false, 'nothing is left to repair');
   },
 );

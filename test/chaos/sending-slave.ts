@@ -6,7 +6,8 @@
  */
 import { systemClock } from '../../src/concurrency/clock.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { fileReader, sendFile } from '../../src/transfer/send-file.js';
+import { fileReader } from '../../src/transfer/file-reader.js';
+import { sendFile } from '../../src/transfer/send-file.js';
 import { Bus } from '../../src/bus/bus.js';
 import { PiwError, errorMessage } from '../../src/errors.js';
 import type { Answer, Body } from '../../src/protocols/protocol.js';

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { fileSystem, SEND_WINDOW } from '../../src/protocols/file-juggler.js';
+import { fileSystem, SEND_WINDOW_BYTES } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { hashFile } from '../../src/wheels/wheel.js';
 import { fillQueue } from '../bench/dispatch.js';
@@ -33,7 +33,7 @@ const fileBytes = Number(values.megabytes) * 1e6;
 const VICTIMS = ['slave', 'file-juggler', 'slave-driver', 'nats-server'] as const;
 type Victim = (typeof VICTIMS)[number];
 /** Bytes that may be sent again per interruption. */
-const RESEND_ALLOWANCE_BYTES = 2 * SEND_WINDOW.nearBytes;
+const RESEND_ALLOWANCE_BYTES = 2 * SEND_WINDOW_BYTES;
 /** Maximum milliseconds for one transfer. */
 const LIMIT_MS = 120_000;
 

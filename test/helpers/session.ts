@@ -65,9 +65,10 @@ export class ScriptedSession {
     this.#segments += 1;
     const { size } = await stat(this.#path);
     const object = transferObjectName(this.#transferId, size, () => `p${String(this.#segments)}`);
-    const writer = this.#bus.objects.writer(userBucketName(this.#bus.prefix, 'slave'), object, offset);
-    await writer.write(bytes);
-    await writer.end().stored;
+    const bucket = userBucketName(this.#bus.prefix, 'slave');
+    const publisher = this.#bus.objects.publisher(bucket, object, offset);
+    publisher.write(bytes);
+    publisher.end();
     await this.#transferClient.request('CHUNK', { offset, length: bytes.length });
   }
 

@@ -302,10 +302,10 @@ export class Mallory {
   ): Promise<void> {
     const transferId = parseTransferId(id).id;
     for (const name of [transferId, `${transferId}.${object}`]) {
-      const msgId = `${name}:${object}`;
-      const headers = `NATS/1.0\r\nPiw-Offset: ${String(offset)}\r\nNats-Msg-Id: ${msgId}\r\n\r\n`;
-      await this.raw.ask(`$O.piw-slave-${this.raw.user}.C.${name}`, data, { headers });
+      const headers = `NATS/1.0\r\nPiw-Offset: ${String(offset)}\r\n\r\n`;
+      this.raw.publish(`$O.piw-slave-${this.raw.user}.C.file.${name}`, data, { headers });
     }
+    await this.raw.flush();
   }
 
   /** Sends a whole file as the protocol says; returns the File Juggler's last answer. */

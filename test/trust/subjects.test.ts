@@ -19,8 +19,8 @@ void t.test('a slave reaches nothing on NATS except its own subjects', async (t)
     victim.close();
   });
   const bucket = { name: 'piw-slave-victim', maxAgeMs: 600_000, maxBytes: 1e8 };
-  await bus.objects.ensure(bucket);
-  const storeVictimObject = () => bus.objects.write(bucket.name, 'precious.a', [Buffer.from('the victim’s')]);
+  await bus.objects.buckets.ensure(bucket);
+  const storeVictimObject = () => bus.objects.write(bucket.name, 'precious.a', Buffer.from('the victim’s'));
   const countVictimObjects = () => bus.objects.countChunks(bucket.name, 'precious.*');
   await storeVictimObject();
 
@@ -53,6 +53,8 @@ void t.test('a slave reaches nothing on NATS except its own subjects', async (t)
     await publish('_INBOX_victim.x.y', encode(['BYE', 'go away']));
     await publish('piw.wake.victim.s.WAKE', encode(['WAKE']));
     await publish('$O.piw-slave-victim.C.precious.a', Buffer.from('mine'));
+    await publish('$O.piw-slave-victim.C.file.precious.a', Buffer.from('mine'));
+    await publish('$O.piw-slave-victim.C.claim.precious', Buffer.from('mine'));
     await publish('$O.piw-slave-victim.M.cHJlY2lvdXM', Buffer.from('mine'));
     await subscribe('_INBOX_victim.>');
     await subscribe('piw.wake.victim.>');
@@ -145,6 +147,8 @@ void t.test('a slave reaches nothing on NATS except its own subjects', async (t)
       // nobody serves.
       raw.publish(mallory.subject('s', 'IDLE'), encode(['IDLE', STATS]), { reply });
       raw.publish('$O.piw-slave-mallory.C.mine.x', Buffer.from('x'), { reply });
+      raw.publish('$O.piw-slave-mallory.C.file.mine.x', Buffer.from('x'), { reply });
+      raw.publish('$O.piw-slave-mallory.C.claim.mine', Buffer.from('x'), { reply });
       raw.publish('$O.piw-slave-mallory.M.mine', Buffer.from('x'), { reply });
       raw.publish(mallory.subject('s', 'nobody', 'HEARS'), Buffer.from(''), { reply });
     }

@@ -126,7 +126,7 @@ void t.test('only files that equal their announcement are published', async (t) 
     ]) {
       await mallory.storeChunk(transfer.id, offset, junk);
     }
-    await mallory.raw.ask(`$O.piw-slave-mallory.C.${transfer.id}.none`, junk);
+    mallory.raw.publish(`$O.piw-slave-mallory.C.file.${transfer.id}.none`, junk);
     for (const fields of [[-1, 1], [0, -1], [0.5, 1], [NaN, 1], ['0', 1], [2 ** 60, 1], [0]])
       t.match(
         await mallory.send(transfer.lease.session, 'file.CHUNK', ...fields),
@@ -144,7 +144,7 @@ void t.test('only files that equal their announcement are published', async (t) 
     const transfer = await announceTransfer(farm);
     t.match(await sayHello(transfer), ['FETCH', 0]);
     for (const headers of ['NATS/1.0\r\na b\u0001: 1\r\n\r\n', 'NATS/1.0\r\n: :\r\n\r\n', 'x\r\n\r\n'])
-      await mallory.raw.ask(`$O.piw-slave-mallory.C.${transfer.id}.bad`, 'x', { headers });
+      mallory.raw.publish(`$O.piw-slave-mallory.C.file.${transfer.id}.bad`, 'x', { headers });
     await sayChunk(transfer);
     t.match(await saySent(transfer), ['SEND'], 'bytes are missing');
     t.match(farm.newLogs(), /is not a valid character|bytes of .* are missing/);
@@ -171,7 +171,7 @@ void t.test('only files that equal their announcement are published', async (t) 
     const headers = (at: number) => `NATS/1.0\r\nPiw-Offset: ${String(at)}\r\n\r\n`;
     // Every other byte, so that no ranges merge.
     for (let i = 0; i < 60_000; i += 1) {
-      mallory.raw.publish(`$O.piw-slave-mallory.C.${transfer.id}.x`, 'x', { headers: headers(2 * i) });
+      mallory.raw.publish(`$O.piw-slave-mallory.C.file.${transfer.id}.x`, 'x', { headers: headers(2 * i) });
       if (i % 1000 === 0) await mallory.raw.waitForDrain();
     }
     await mallory.raw.flush();
