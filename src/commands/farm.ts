@@ -5,7 +5,8 @@ import { defaultDataDir, farmConfigFile, loadSettings, loadExplicitSettings } fr
 import { PiwError, hasCode } from '../errors.js';
 import { aborted, unlessAborted } from '../concurrency/abort.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
-import { Farm, isDemo } from '../farm/farm.js';
+import { Farm } from '../farm/farm.js';
+import { isDemo } from '../farm/index-source.js';
 import { readWatchList } from '../pypi/watch-list.js';
 import { parseRequirement } from '../wheels/names.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
@@ -171,10 +172,11 @@ With --once: 0 if all packages were published, 1 if any was not.`;
     signal: AbortSignal,
     say: (text: string) => void,
   ): Promise<void> {
-    const { wanted, url, bus } = await farm.start();
+    const running = await farm.start();
     this.#started = true;
-    await farm.waitForRequested(bus, url, wanted);
+    await farm.waitForRequested(running);
     if (signal.aborted) return;
+    const { wanted } = running;
     const failed = wanted.filter(({ state }) => state !== 'published');
     if (options.demonstration)
       say('The demonstration is complete. Next: npm start -- PACKAGE, or npx piw --help.');

@@ -1,7 +1,7 @@
 import { formatBytes } from '../site/pages/html.js';
 import { pipInstallCommand } from '../site/pages/install.js';
 import { formatDuration } from '../monitor/slave-table.js';
-import type { FarmEvent } from './farm.js';
+import type { FarmEvent } from './events.js';
 
 interface Display {
   show(event: FarmEvent): void;
