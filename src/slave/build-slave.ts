@@ -1,34 +1,26 @@
-import { randomBytes } from 'node:crypto';
-import { ProtocolClient } from '../actor/client.js';
+import type { Builder, BuildResult } from '../builder/build.js';
+import { machineStats } from '../builder/machine.js';
+import type { ResourceThresholds } from '../builder/resource-shortage.js';
+import type { Bus } from '../bus/bus.js';
 import { onAbort } from '../concurrency/abort.js';
-import { backOffMs } from '../concurrency/back-off.js';
 import type { Clock } from '../concurrency/clock.js';
 import { pause } from '../concurrency/pause.js';
-import { retry } from '../concurrency/retry.js';
-import { fileReader } from '../transfer/file-reader.js';
-import { reportNotStored, sendFile } from '../transfer/send-file.js';
-import type { Builder, BuildResult, BuiltFile } from '../builder/build.js';
-import { machineStats } from '../builder/machine.js';
-import { watchDisk } from '../builder/work-folder.js';
-import type { Bus } from '../bus/bus.js';
-import { withWaitingReports } from '../concurrency/waiting-reports.js';
 import { PiwError, hasCode, rethrowUnexpected } from '../errors.js';
 import type { Log } from '../log.js';
+import { fileToMessage } from '../model/file-state.js';
 import type { Answer, Body } from '../protocols/protocol.js';
 import {
-  slaveDriver,
   wake,
   type BuildOrder,
   type SlaveAnswer,
   type SlaveHello,
   type SlaveVerbs,
 } from '../protocols/slave-driver.js';
-import { fileToMessage } from '../model/file-state.js';
-import {
-  findShortage,
-  type ResourceThresholds,
-  type ResourceShortage,
-} from '../builder/resource-shortage.js';
+import { FileSender } from './file-sender.js';
+import { MachineFitness } from './fitness.js';
+import { MasterSession } from './master-session.js';
+import type { OnProgress, SlaveProgress } from './progress.js';
+import { WakeCounter } from './wake-counter.js';
 
 export interface SlaveOptions {
   readonly bus: Bus;
@@ -45,18 +37,9 @@ export interface SlaveOptions {
   /** Exit after the first build. */
   readonly once?: boolean;
   /** Reports what the slave is doing to whoever started it. */
-  readonly onProgress?: (progress: SlaveProgress) => void;
+  readonly onProgress?: OnProgress;
 }
 
-export type SlaveProgress =
-  | { readonly state: 'hello'; readonly slaveId: number }
-  | { readonly state: 'building'; readonly package: string; readonly version: string; readonly line: string }
-  | { readonly state: 'sending'; readonly filename: string; readonly sent: number; readonly size: number }
-  | { readonly state: 'trouble'; readonly text: string; readonly code: string }
-  | { readonly state: 'resting'; readonly of: ResourceShortage['of']; readonly text: string }
-  | { readonly state: 'idle' };
-
-const RETRY_BACK_OFF = { firstMs: 1000, maxMs: 5000 };
 /** Maximum seconds between two requests whether the master can take files. */
 const MAX_WAIT_S = 10;
 
@@ -80,37 +63,19 @@ const MAX_WAIT_S = 10;
  */
 export class BuildSlave {
   readonly #options: SlaveOptions;
-  readonly #session = randomBytes(8).toString('hex');
-  readonly #master: ProtocolClient<SlaveVerbs>;
+  readonly #session: MasterSession;
+  readonly #fitness: MachineFitness;
+  readonly #wakes: WakeCounter;
   readonly #stopController = new AbortController();
-  /** Completed transfers of this build: one that is requested again was found damaged. */
-  readonly #completedTransfers = new Set<string>();
-  #slaveId = 0;
-  /** Once the slave is registered, each line has its number. */
-  #log: Log;
-  /** HELLO was sent, though perhaps not answered: the master may know this session. */
-  #saidHello = false;
-  #indexUrls: { url: string; extra: string | null } = { url: '', extra: null };
-  #onWake: () => void = () => undefined;
-  /** How many times the slave was woken. */
-  #wakeCount = 0;
-  /** Why this machine could not work at the last check. */
-  #lastUnfitReason: ResourceShortage['of'] | undefined;
-  readonly #diskWatch: ReturnType<typeof watchDisk>;
-  /** Builds that have run out of disk once. */
-  readonly #outOfDiskBuilds = new Set<string>();
 
   constructor(options: SlaveOptions) {
+    const { bus, log, clock, user, hello, workDir, thresholds } = options;
+    const { signal } = this.#stopController;
+    const onProgress = this.#progress;
     this.#options = options;
-    this.#log = options.log;
-    const tokens = [slaveDriver.name, options.user, this.#session];
-    const signal = this.#stopController.signal;
-    this.#diskWatch = watchDisk(options.workDir, ({ text, code }) => {
-      this.#progress({ state: 'trouble', text, code });
-    });
-    this.#master = new ProtocolClient(options.bus, slaveDriver, tokens, {
-      ...{ timeoutMs: 20_000, patienceMs: 20_000, signal },
-    });
+    this.#session = new MasterSession({ bus, log, clock, user, hello, signal, onProgress });
+    this.#fitness = new MachineFitness({ workDir, thresholds, onProgress });
+    this.#wakes = new WakeCounter(clock);
   }
 
   /** Works until it is told BYE or `signal` is aborted. Throws PIW_PROTOCOL_VERSION if it is refused. */
@@ -120,17 +85,18 @@ export class BuildSlave {
       this.#stopController.abort();
     });
     const { bus, user } = this.#options;
-    const wakeSubscription = bus.subscribe(bus.subject(wake.name, user, this.#session, '*'));
-    const listening = this.#countWakes(wakeSubscription);
+    const wakeSubscription = bus.subscribe(bus.subject(wake.name, user, this.#session.id, '*'));
+    const listening = this.#wakes.countAll(wakeSubscription);
     try {
-      if (await this.#hello()) await this.#work();
+      await this.#session.hello();
+      await this.#work();
     } catch (error) {
       // An error after the signal comes from the shutdown itself.
       if (!this.#stopping) throw error;
     } finally {
       removeListener();
       await this.#options.builder.clean();
-      await this.#bye();
+      await this.#session.bye();
       await wakeSubscription.stop();
       await listening;
     }
@@ -141,40 +107,16 @@ export class BuildSlave {
     return this.#stopController.signal.aborted;
   }
 
-  async #countWakes(wakeSubscription: AsyncIterable<unknown>): Promise<void> {
-    const read = wakeSubscription[Symbol.asyncIterator]();
-    while (!(await read.next()).done) {
-      this.#wakeCount += 1;
-      this.#onWake();
-    }
-  }
-
-  async #hello(signal: AbortSignal = this.#stopController.signal): Promise<boolean> {
-    const hello = { ...this.#options.hello, clock: this.#options.clock.now() };
-    this.#saidHello = true;
-    const answer = await this.#request('HELLO', hello, signal);
-    if (answer.verb === 'BYE')
-      throw new PiwError('PIW_PROTOCOL_VERSION', `the master refused this slave: ${answer.reason}`);
-    if (answer.slave_id !== this.#slaveId) {
-      this.#slaveId = answer.slave_id;
-      this.#log = this.#options.log.with({ slave: answer.slave_id });
-      this.#log.info('registered with the master');
-      this.#progress({ state: 'hello', slaveId: answer.slave_id });
-    }
-    this.#indexUrls = { url: answer.index_url, extra: answer.extra_index_url };
-    return true;
-  }
-
   async #work(): Promise<void> {
     while (!this.#stopping) {
-      const wakeCount = this.#wakeCount;
+      const wakeCount = this.#wakes.count;
       const answer = await this.#requestWork();
       if (answer.verb === 'BYE') {
-        this.#log.info('dismissed by the master', { reason: answer.reason });
+        this.#session.log.info('dismissed by the master', { reason: answer.reason });
         return;
       }
       if (answer.verb === 'SLEEP')
-        await this.#pause(
+        await this.#wakes.pause(
           Math.min(Math.max(answer.seconds, 0.1), 3600) * 1000,
           wakeCount,
           this.#stopController.signal,
@@ -188,42 +130,17 @@ export class BuildSlave {
 
   /** Requests work (IDLE), or reports why the machine can't do any (REST). */
   async #requestWork(): Promise<Answer<SlaveVerbs, 'IDLE'> | Answer<SlaveVerbs, 'REST'>> {
-    const { workDir, thresholds } = this.#options;
-    const stats = await machineStats(workDir);
-    await this.#diskWatch.probe();
-    const { trouble } = this.#diskWatch;
-    const unfitness: ResourceShortage | undefined = trouble
-      ? { of: 'disk', text: trouble.text }
-      : findShortage(stats, thresholds);
-    if (unfitness && unfitness.of !== this.#lastUnfitReason)
-      this.#log.warning('no work for now', { reason: unfitness.text });
-    if (!unfitness && this.#lastUnfitReason !== undefined) this.#log.info('ready to work again');
-    this.#lastUnfitReason = unfitness?.of;
-    this.#progress(unfitness ? { state: 'resting', ...unfitness } : { state: 'idle' });
-    return unfitness
-      ? await this.#request('REST', { reason: unfitness.text, stats })
-      : await this.#request('IDLE', { stats });
-  }
-
-  /**
-   * Waits for `ms` milliseconds, until the slave is woken (or was since `wakeCount`), or until `signal` is
-   * aborted.
-   */
-  async #pause(ms: number, wakeCount: number, signal: AbortSignal): Promise<void> {
-    if (this.#wakeCount !== wakeCount) return;
-    const woken = new AbortController();
-    this.#onWake = () => {
-      woken.abort();
-    };
-    await pause(this.#options.clock, ms, AbortSignal.any([woken.signal, signal]));
-    this.#onWake = () => undefined;
+    const { stats, shortage } = await this.#fitness.check(this.#session.log);
+    return shortage
+      ? await this.#session.request('REST', { reason: shortage.text, stats })
+      : await this.#session.request('IDLE', { stats });
   }
 
   /** Runs one build from BUILD to DONE. Returns false if the slave is to exit. */
   async #build(order: BuildOrder): Promise<boolean> {
     const { builder } = this.#options;
     const { lease, package: name, version } = order;
-    const log = this.#log.with({ package: name, version, lease });
+    const log = this.#session.log.with({ package: name, version, lease });
     log.info('build started');
     const buildAbort = new AbortController();
     const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
@@ -237,8 +154,8 @@ export class BuildSlave {
       const result = await builder.build({
         package: name,
         version,
-        indexUrl: this.#indexUrls.url,
-        extraIndexUrl: this.#indexUrls.extra,
+        indexUrl: this.#session.indexUrls.url,
+        extraIndexUrl: this.#session.indexUrls.extra,
         sdistSha256: order.sdist_sha256,
         timeoutMs: Math.min(order.limits[0], this.#options.hello.build_timeout_s) * 1000,
         signal,
@@ -250,14 +167,14 @@ export class BuildSlave {
         const durationS = Number(result.durationS.toFixed(1));
         if (result.status) log.info('build succeeded', { duration_s: durationS });
         else log.info('build failed', { class: String(result.failureClass), duration_s: durationS });
-        if (!this.#isFirstDiskFailure(order, result))
+        if (!this.#fitness.isFirstDiskFailure(order, result.failureClass, this.#session.log))
           continues = await this.#submitResult(lease, result, signal);
       }
     } catch (error) {
       // A build that the master no longer wants is aborted at any point.
       const wasAborted = isAborted(signal) && isAbortError(error);
-      this.#diskWatch.noteFailure(error);
-      if (!wasAborted && !this.#diskWatch.trouble) throw error;
+      const isDiskFailure = this.#fitness.isDiskFailure(error);
+      if (!wasAborted && !isDiskFailure) throw error;
     } finally {
       buildAbort.abort();
       await builder.clean();
@@ -269,39 +186,19 @@ export class BuildSlave {
   }
 
   /**
-   * Returns whether a build ran out of disk for the first time. That says nothing about its package yet:
-   * something else on the same disk may have taken the space. So the build is requeued by the slave's next
-   * REST or IDLE.
-   */
-  #isFirstDiskFailure(order: BuildOrder, { failureClass }: BuildResult): boolean {
-    const build = `${order.package} ${order.version}`;
-    if (failureClass !== 'disk') {
-      this.#outOfDiskBuilds.delete(build);
-      return false;
-    }
-    if (this.#outOfDiskBuilds.delete(build)) return false;
-    this.#outOfDiskBuilds.add(build);
-    const { workDir } = this.#options;
-    const { package: name, version, lease } = order;
-    this.#log.warning('build requeued: no space left', { package: name, version, lease, path: workDir });
-    this.#diskWatch.noteFailure(new PiwError('PIW_DISK_FULL', `the disk that holds ${workDir} is full`));
-    return true;
-  }
-
-  /**
    * Sends BUSY at intervals, and when woken, until `buildAbort` is aborted. Returns the master's answer if
    * the master no longer wants the build: then this aborts it.
    */
   async #heartbeat(lease: number, buildAbort: AbortController): Promise<'DONE' | 'BYE' | undefined> {
     const { hello, workDir } = this.#options;
     const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
-    for (let wakeCount = this.#wakeCount; ;) {
-      await this.#pause(Math.max(hello.busy_interval_s, 1) * 1000, wakeCount, signal);
+    for (let wakeCount = this.#wakes.count; ;) {
+      await this.#wakes.pause(Math.max(hello.busy_interval_s, 1) * 1000, wakeCount, signal);
       if (isAborted(signal)) return undefined;
-      wakeCount = this.#wakeCount;
+      wakeCount = this.#wakes.count;
       try {
         const stats = await machineStats(workDir);
-        const answer = await this.#master.request('BUSY', { lease, stats }, { signal });
+        const answer = await this.#session.requestOnce('BUSY', { lease, stats }, signal);
         if (isAborted(signal)) return undefined;
         if (answer.verb === 'CONT') continue;
         buildAbort.abort();
@@ -309,9 +206,9 @@ export class BuildSlave {
       } catch (error) {
         // The build goes on; BUILT is repeated until the master is back.
         rethrowUnexpected(error);
-        this.#log.debug('request failed', { verb: 'BUSY', lease }, error);
+        this.#session.log.debug('request failed', { verb: 'BUSY', lease }, error);
         if (error.code !== 'PIW_UNKNOWN_SLAVE' || isAborted(signal)) continue;
-        await this.#hello(signal).catch((refusal: unknown) => {
+        await this.#session.hello(signal).catch((refusal: unknown) => {
           // If the build has ended in the meantime, nobody waits for the answer.
           if (!isAborted(signal)) throw refusal;
         });
@@ -329,11 +226,18 @@ export class BuildSlave {
       details: result.details,
       files: result.files.map((file) => fileToMessage(file)),
     };
-    this.#completedTransfers.clear();
-    const sayBuilt = () => this.#request('BUILT', built, signal);
+    const { bus, clock, user } = this.#options;
+    const sender = new FileSender({
+      bus,
+      clock,
+      user,
+      session: this.#session,
+      onProgress: this.#progress,
+    });
+    const sayBuilt = () => this.#session.request('BUILT', built, signal);
     const saySent = async (filename: string): Promise<SlaveAnswer> => {
       try {
-        return await this.#request('SENT', { lease, filename }, signal);
+        return await this.#session.request('SENT', { lease, filename }, signal);
       } catch (error) {
         if (!hasCode(error, 'PIW_UNKNOWN_TRANSFER')) throw error;
         return await sayBuilt();
@@ -346,16 +250,16 @@ export class BuildSlave {
       if (answer.verb === 'WAIT') {
         this.#reportWait(answer.reason, waitReason);
         waitReason = answer.reason;
-        await pause(this.#options.clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
+        await pause(clock, Math.min(answer.seconds, MAX_WAIT_S) * 1000, signal);
         continue;
       }
-      if (waitReason !== undefined) this.#log.info('the master accepts files again', { lease });
+      if (waitReason !== undefined) this.#session.log.info('the master accepts files again', { lease });
       waitReason = undefined;
       if (answer.verb !== 'SEND') return answer.verb !== 'BYE';
       const { filename, transfer_id } = answer;
       const file = result.files.find((candidate) => candidate.filename === filename);
       if (!file) throw new Error(`the master requested ${filename}, which was not built`);
-      if (!(await this.#transfer(file, transfer_id, signal))) return true;
+      if (!(await sender.send(file, transfer_id, signal))) return true;
       repeat = () => saySent(filename);
     }
   }
@@ -366,95 +270,14 @@ export class BuildSlave {
    */
   #reportWait(reason: string, previousReason: string | undefined): void {
     if (reason === previousReason) return;
-    this.#log.warning("waiting to send the wheels: the master can't take files", { reason });
+    this.#session.log.warning("waiting to send the wheels: the master can't take files", { reason });
     this.#progress({ state: 'trouble', text: `waiting for the master: ${reason}`, code: 'PIW_REFUSED' });
   }
 
-  /**
-   * Sends one file to the File Juggler. Returns false if it gave up, so that the next IDLE requeues the
-   * build.
-   */
-  async #transfer(file: BuiltFile, id: string, signal: AbortSignal): Promise<boolean> {
-    const { bus, clock, user } = this.#options;
-    let sent = 0;
-    const trouble = (error: PiwError) => {
-      this.#log.warning('sending failed', { file: file.filename }, error);
-      this.#progress({ state: 'trouble', text: error.message, code: error.code });
-    };
-    try {
-      await sendFile({
-        ...{ bus, clock, user, session: this.#session, transferId: id, file, signal },
-        read: fileReader(file.path),
-        verifyDigest: this.#completedTransfers.has(id),
-        onSent: (bytes) => {
-          sent = Math.min(sent + bytes, file.filesize);
-          this.#progress({ state: 'sending', filename: file.filename, sent, size: file.filesize });
-        },
-        onTrouble: trouble,
-      });
-      this.#completedTransfers.add(id);
-      return true;
-    } catch (error) {
-      if (isAborted(signal) || !(error instanceof PiwError)) throw error;
-      trouble(error);
-      if (error.code === 'PIW_UNKNOWN_TRANSFER') return true;
-      this.#log.error('transfer abandoned and build requeued', { file: file.filename });
-      return false;
-    }
-  }
-
-  /** Repeats a request until it is answered or `signal` is aborted. Throws errors that a retry can't fix. */
-  async #request<K extends keyof SlaveVerbs>(
-    verb: K,
-    body: Body<SlaveVerbs, K>,
-    signal: AbortSignal = this.#stopController.signal,
-  ): Promise<Answer<SlaveVerbs, K>> {
-    const { bus, clock, user } = this.#options;
-    const send = () => this.#master.request(verb, body, { signal });
-    const repair = async (error: unknown, failures: number): Promise<number> => {
-      if (!(error instanceof PiwError) || PERMANENT_ERRORS.has(error.code)) throw error;
-      if (error.code === 'PIW_UNKNOWN_SLAVE' && verb !== 'HELLO') {
-        await this.#hello();
-        return 0;
-      }
-      this.#log.warning('request failed, retrying', { verb }, error);
-      this.#progress({ state: 'trouble', text: error.message, code: error.code });
-      if (error.code === 'PIW_NATS_STORAGE') await reportNotStored({ bus, user, session: this.#session });
-      return backOffMs(RETRY_BACK_OFF, failures);
-    };
-    return await retry(
-      verb === 'HELLO' ? () => withWaitingReports(this.#reportWaiting, send) : send,
-      repair,
-      { clock, signal },
-    );
-  }
-
-  readonly #reportWaiting = (): void => {
-    this.#log.info('waiting for the master: no Slave Driver is running yet');
-  };
-
-  async #bye(): Promise<void> {
-    if (!this.#saidHello) return;
-    // The master may be down; its leases expire by themselves.
-    const tokens = [slaveDriver.name, this.#options.user, this.#session];
-    const byeClient = new ProtocolClient(this.#options.bus, slaveDriver, tokens, { timeoutMs: 3000 });
-    await byeClient.request('BYE', {}).catch((error: unknown) => {
-      this.#log.debug('request failed', { verb: 'BYE' }, error);
-    });
-  }
-
-  #progress(progress: SlaveProgress): void {
+  readonly #progress = (progress: SlaveProgress): void => {
     this.#options.onProgress?.(progress);
-  }
+  };
 }
-
-/** Errors that a retry of the same message would only repeat. */
-const PERMANENT_ERRORS: ReadonlySet<string> = new Set([
-  'PIW_UNKNOWN_TRANSFER',
-  'PIW_MESSAGE_INVALID',
-  'PIW_TOO_LARGE',
-  'PIW_PROTOCOL_VERSION',
-]);
 
 /** Returns whether an error is the result of an abort, and not a bug. */
 const isAbortError = (error: unknown): boolean =>
