@@ -1,15 +1,10 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { PiwError, hasCode, rethrowUnexpected } from '../errors.js';
-import type { LogMethod } from '../log.js';
-import type { BuildDetails, Provenance } from '../model/fields.js';
-import { toSentence } from '../model/build-details.js';
+import { PiwError, rethrowUnexpected } from '../errors.js';
 import type { FailureClass } from '../failures/classes.js';
-import type { FileState } from '../model/file-state.js';
-import { normalise, parseRequirement, type PackageName } from '../wheels/names.js';
-import { isPep440, sameVersion } from '../wheels/versions.js';
-import { describeWheel } from '../wheels/wheel.js';
+import type { LogMethod } from '../log.js';
+import { parseRequirement, type PackageName } from '../wheels/names.js';
+import { isPep440 } from '../wheels/versions.js';
 import { resolveIndexAccess, redactSecrets, type IndexAccess } from './access.js';
+import { collectWheels } from './built-wheels.js';
 import {
   pipWheelArguments,
   pipIndexVersionsArguments,
@@ -20,16 +15,15 @@ import { BuildFolder, wipeLeftovers } from './environment.js';
 import { diagnose, type Evidence, type Failure } from './failure.js';
 import { pipCommandWithIsolatedHooks } from './hooks.js';
 import { indexFailure, listsNoFiles } from './index-check.js';
-import { describeMissingParts, type BuiltWheel } from './incomplete.js';
 import type { Interpreter } from './interpreter.js';
 import { pipCommand, writeLauncher } from './launcher.js';
-import { DEFAULT_BUILD_LIMITS, failureForTermination, type BuildLimits } from './limits.js';
-import { inspectNativeCode } from './natives.js';
+import { DEFAULT_BUILD_LIMITS, type BuildLimits } from './limits.js';
 import { oomKills } from './oom.js';
+import { attributeToMissingTool, failureFromExit, toBuildResult, type BuildResult } from './outcome.js';
 import { provenanceOf } from './provenance.js';
 import { runBuildProcess, type RunResult } from './run.js';
 import type { Confinement } from './sandbox.js';
-import { MISSING_TOOL_MESSAGES, type MissingTool } from './toolchain.js';
+import type { MissingTool } from './toolchain.js';
 
 export interface BuilderOptions {
   readonly interpreter: Interpreter;
@@ -63,25 +57,8 @@ export interface BuildRequest {
   readonly onLine: (line: string) => void;
 }
 
-export interface BuiltFile extends FileState {
-  readonly path: string;
-}
-
-export interface BuildResult {
-  readonly status: boolean;
-  readonly failureClass: FailureClass | null;
-  readonly durationS: number;
-  /** The log; after a failure, its last line begins with `piw: ` and says why in a sentence. */
-  readonly output: string;
-  readonly details: BuildDetails;
-  readonly files: readonly BuiltFile[];
-}
-
 /** How long to wait for the index's answer when it is checked after a failure. */
 const INDEX_CHECK_TIMEOUT_MS = 60_000;
-
-/** The maximum number of files in the message about a build (Files in model/fields.ts). */
-const MAX_WHEELS = 100;
 
 /** The failures for which pip's output is the same when the index is out of order. */
 const AMBIGUOUS_CLASSES: readonly FailureClass[] = ['no-sdist', 'build-requirement'];
@@ -225,112 +202,5 @@ export class Builder {
         sentence: 'the index lists no files of it, although its source is known',
       };
     return indexFailure(pipOutput) ?? failure;
-  }
-}
-
-/** Returns the outcome; blames the slave if the build failed for lack of a tool that the slave is known to lack. */
-function attributeToMissingTool(
-  outcome: Failure | SuccessfulBuild,
-  missingTools: readonly MissingTool[],
-): Failure | SuccessfulBuild {
-  if (!('failureClass' in outcome)) return outcome;
-  const { failureClass, sentence } = outcome;
-  const missingTool = missingTools.find((tool) =>
-    tool === 'compiler'
-      ? ['compiler', 'missing-header'].includes(failureClass)
-      : failureClass === 'missing-header' && sentence.includes(' Python.h'),
-  );
-  if (missingTool === undefined) return outcome;
-  return {
-    failureClass: 'no-compiler',
-    sentence: `the slave is at fault: ${MISSING_TOOL_MESSAGES[missingTool]}`,
-  };
-}
-
-function toBuildResult(
-  request: BuildRequest,
-  durationS: number,
-  output: string,
-  outcome: Failure | SuccessfulBuild,
-  provenance: Provenance | null = null,
-): BuildResult {
-  if (!('failureClass' in outcome))
-    return {
-      ...{ status: true, failureClass: null, durationS, output, files: outcome.files },
-      details: {
-        reason: null,
-        provenance,
-        remark: outcome.remark === null ? null : toSentence(outcome.remark),
-      },
-    };
-  const lastLine = `piw: ${request.package} ${request.version} was not built: ${outcome.sentence}`;
-  return {
-    status: false,
-    failureClass: outcome.failureClass,
-    durationS,
-    output: `${output.trim() === '' ? '' : `${output.trimEnd()}\n`}${lastLine}\n`,
-    details: { remark: null, provenance, reason: toSentence(outcome.sentence) },
-    files: [],
-  };
-}
-
-/**
- * Returns the failure that the end of a build's process shows; undefined if it shows none. `oomKilled` says whether
- * the kernel killed a process for lack of memory during the build; undefined if unknown.
- */
-function failureFromExit(
-  { termination, signal }: RunResult,
-  limits: BuildLimits,
-  timeoutMs: number,
-  oomKilled: boolean | undefined,
-): Failure | undefined {
-  if (termination !== undefined) return failureForTermination(termination, limits, timeoutMs);
-  if (signal === 'SIGKILL' && oomKilled !== false) {
-    const certainty = oomKilled ? '' : ', most likely';
-    return { failureClass: 'memory', sentence: `the kernel killed it${certainty} for lack of memory` };
-  }
-  return signal === null ? undefined : { failureClass: 'killed', sentence: `${signal} ended it` };
-}
-
-/** The wheels of a successful build, and a remark about what they lack, if anything. */
-interface SuccessfulBuild {
-  readonly files: readonly BuiltFile[];
-  readonly remark: string | null;
-}
-
-/** Returns the wheels that a build has made, after verifying each against its filename; else why they are rejected. */
-async function collectWheels(folder: BuildFolder, evidence: Evidence): Promise<Failure | SuccessfulBuild> {
-  const { name, version } = evidence;
-  // The build could write here, too: everything but regular files is ignored.
-  const entries = await readdir(folder.wheelDir, { withFileTypes: true }).catch(() => []);
-  const filenames = entries.flatMap((entry) =>
-    entry.isFile() && entry.name.endsWith('.whl') ? [entry.name] : [],
-  );
-  if (filenames.length === 0)
-    return { failureClass: 'no-wheel', sentence: 'pip succeeded but made no wheel' };
-  if (filenames.length > MAX_WHEELS) {
-    const sentence = `it made ${String(filenames.length)} wheels; the limit is ${String(MAX_WHEELS)}`;
-    return { failureClass: 'wrong-wheel', sentence };
-  }
-  try {
-    const files: BuiltFile[] = [];
-    const builtWheels: BuiltWheel[] = [];
-    for (const filename of filenames.sort()) {
-      const path = join(folder.wheelDir, filename);
-      const file = await describeWheel(path);
-      // Filenames have `_` for `-`.
-      const wheelVersion = file.package_version_tag.replaceAll('_', '-');
-      if (normalise(file.package_tag) !== name || !sameVersion(wheelVersion, version.replaceAll('_', '-')))
-        throw new PiwError('PIW_BAD_WHEEL', `${filename} is not a wheel of ${name} ${version}`);
-      const { dependencies, compiled } = await folder.withScratchFolder((scratch) =>
-        inspectNativeCode(path, scratch),
-      );
-      files.push({ ...file, dependencies, path });
-      builtWheels.push({ file, compiled });
-    }
-    return { files, remark: describeMissingParts(builtWheels, evidence) };
-  } catch (error) {
-    if (!hasCode(error, 'PIW_BAD_WHEEL')) throw error;
-    return { failureClass: 'wrong-wheel', sentence: error.message };
   }
 }

@@ -1,5 +1,6 @@
-import type { Builder, BuildResult } from '../builder/build.js';
+import type { Builder } from '../builder/build.js';
 import { machineStats } from '../builder/machine.js';
+import type { BuildResult } from '../builder/outcome.js';
 import type { ResourceThresholds } from '../builder/resource-shortage.js';
 import type { Bus } from '../bus/bus.js';
 import { onAbort } from '../concurrency/abort.js';

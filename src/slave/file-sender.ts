@@ -1,4 +1,4 @@
-import type { BuiltFile } from '../builder/build.js';
+import type { BuiltFile } from '../builder/built-wheels.js';
 import type { Bus } from '../bus/bus.js';
 import type { Clock } from '../concurrency/clock.js';
 import { PiwError } from '../errors.js';

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BuildRequest, BuildResult } from '../../src/builder/build.js';
+import type { BuildRequest } from '../../src/builder/build.js';
+import type { BuildResult } from '../../src/builder/outcome.js';
 import type { BuildLimits } from '../../src/builder/limits.js';
 import { packFixture } from '../helpers/sdist.js';
 import { IndexServer } from './index-server.js';
