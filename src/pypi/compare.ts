@@ -1,4 +1,4 @@
-import type { IndexRoot } from './index-reader.js';
+import type { IndexRoot } from './index-page.js';
 import type { WatchList } from './watch-list.js';
 
 /** A project as the database has it. */

@@ -1,6 +1,7 @@
 import { PiwError } from '../errors.js';
 import { fetchPage, type HttpOptions } from './http.js';
-import type { IndexProject, SimpleIndexClient } from './index-reader.js';
+import type { IndexProject } from './index-page.js';
+import type { SimpleIndexClient } from './index-reader.js';
 import { STORABLE_VERSION, groupByRelease, type ProjectRelease } from './releases.js';
 
 interface ProjectPage {

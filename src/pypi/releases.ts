@@ -1,5 +1,5 @@
 import { compareVersions, isPrerelease, sortKey } from '../wheels/versions.js';
-import type { IndexFile, IndexProject } from './index-reader.js';
+import type { IndexFile, IndexProject } from './index-page.js';
 
 /** A release of a project, derived from its files. */
 export interface ProjectRelease {

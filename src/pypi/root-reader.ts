@@ -1,7 +1,8 @@
 import type { LogMethod } from '../log.js';
 import { DAY_MS } from '../units.js';
 import { compareWithRoot, nextToPoll, type KnownProject } from './compare.js';
-import type { IndexRoot, SimpleIndexClient } from './index-reader.js';
+import type { IndexRoot } from './index-page.js';
+import type { SimpleIndexClient } from './index-reader.js';
 import type { WatchList } from './watch-list.js';
 
 /** Up to this many packages are removed without confirmation. */

@@ -2,7 +2,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { classifyFile } from '../../src/pypi/files.js';
-import { SimpleIndexClient, type IndexProject, type IndexRoot } from '../../src/pypi/index-reader.js';
+import type { IndexProject, IndexRoot } from '../../src/pypi/index-page.js';
+import { SimpleIndexClient } from '../../src/pypi/index-reader.js';
 import { newestBuildable, groupByRelease } from '../../src/pypi/releases.js';
 import { selectReleases, parseWatchEntries } from '../../src/pypi/watch.js';
 import { normalise } from '../../src/wheels/names.js';

@@ -1,7 +1,8 @@
 import { DAY_MS } from '../../src/units.js';
 import t from 'tap';
 import type { ChangeEvent, Changelog, ChangelogEvent } from '../../src/pypi/changelog.js';
-import type { IndexRoot, SimpleIndexClient } from '../../src/pypi/index-reader.js';
+import type { IndexRoot } from '../../src/pypi/index-page.js';
+import type { SimpleIndexClient } from '../../src/pypi/index-reader.js';
 import { ChangelogReader } from '../../src/pypi/log-reader.js';
 import { RootReader, type RootFollower } from '../../src/pypi/root-reader.js';
 import { WatchList } from '../../src/pypi/watch-list.js';
