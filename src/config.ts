@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { PiwError, errorMessage } from './errors.js';
 import { LOG_FORMATS } from './log.js';
+import { parseDuration } from './units.js';
 
 /**
  * The settings of every piw command, in one table: a key of the configuration file is the long name of the option. The
@@ -295,16 +296,6 @@ export function formatConfig(settings: RawSettings): string {
     Array.isArray(value) ? value.map((item) => `${name} = ${String(item)}`) : [`${name} = ${String(value)}`],
   );
   return `${lines.join('\n')}\n`;
-}
-
-/** Returns the seconds of `3h`, `90m`, `45s`, `1h30m` or a plain number; undefined for any other text. */
-export function parseDuration(value: string): number | undefined {
-  const trimmed = value.trim();
-  if (/^\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed);
-  const match = /^(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s)?$/.exec(trimmed);
-  if (!match || trimmed === '') return undefined;
-  const [days, hours, minutes, seconds] = match.slice(1).map((part) => Number(part || 0));
-  return ((days ?? 0) * 24 + (hours ?? 0)) * 3600 + (minutes ?? 0) * 60 + (seconds ?? 0);
 }
 
 function convert(

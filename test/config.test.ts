@@ -3,8 +3,9 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { parseVariables } from '../src/builder/environment.js';
-import { formatConfig, loadSettings, parseConfig, parseDuration, type RawSettings } from '../src/config.js';
+import { formatConfig, loadSettings, parseConfig, type RawSettings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
+import { parseDuration } from '../src/units.js';
 
 const settings = (options: RawSettings) => loadSettings(options, '/dev/null');
 

@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core';
-import { parseDuration } from '../config.js';
+import { parseDuration } from '../units.js';
 import { PiwError } from '../errors.js';
 import type { Fault } from '../check/faults.js';
 import { checkOutput, type CheckOptions, type CheckResult } from '../check/output.js';

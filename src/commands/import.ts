@@ -7,7 +7,7 @@ import { IMPORT_USER } from '../../actors/mr-chase.js';
 import { systemClock } from '../concurrency/clock.js';
 import { fileReader } from '../transfer/file-reader.js';
 import { sendFile } from '../transfer/send-file.js';
-import { parseDuration } from '../config.js';
+import { parseDuration } from '../units.js';
 import { PiwError, errorMessage } from '../errors.js';
 import type { chase } from '../protocols/chase.js';
 import type { Answer } from '../protocols/protocol.js';

@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core';
-import { parseDuration } from '../config.js';
+import { parseDuration } from '../units.js';
 import { PiwError } from '../errors.js';
 import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
 import { FAILURES } from '../failures/classes.js';

@@ -2,7 +2,8 @@ import type { BuiltFile } from '../builder/built-wheels.js';
 import type { Bus } from '../bus/bus.js';
 import type { Clock } from '../concurrency/clock.js';
 import { PiwError } from '../errors.js';
-import { fileReader, sendFile } from '../transfer/send-file.js';
+import { fileReader } from '../transfer/file-reader.js';
+import { sendFile } from '../transfer/send-file.js';
 import type { MasterSession } from './master-session.js';
 import type { OnProgress } from './progress.js';
 

@@ -104,7 +104,6 @@ export class MasterSession {
       }
       this.#log.warning('request failed, retrying', { verb }, error);
       onProgress({ state: 'trouble', text: error.message, code: error.code });
-      // The same bucket carries large messages.
       if (error.code === 'PIW_NATS_STORAGE') await reportNotStored({ bus, user, session: this.id });
       return backOffMs(RETRY_BACK_OFF, failures);
     };
