@@ -8,7 +8,7 @@ import { bigBrother } from '../src/protocols/big-brother.js';
 import { conditionReports } from '../src/protocols/conditions.js';
 import { slaveControl, status } from '../src/protocols/control.js';
 import { PiwError, rethrowUnexpected } from '../src/errors.js';
-import { fileSystem } from '../src/protocols/file-juggler.js';
+import { fileJuggler } from '../src/protocols/file-juggler.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { Statistics } from '../src/protocols/statistics.js';
 import { secretary } from '../src/protocols/web.js';
@@ -35,7 +35,7 @@ const LAST_VALUE_TTL_MS = 300_000;
  */
 export class BigBrother extends Actor {
   readonly #settings: BigBrotherSettings;
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
   readonly #secretary: ProtocolClient<typeof secretary.verbs>;
   readonly #status: ProtocolClient<typeof status.verbs>;
   readonly #diskSpace: LastKnownValue<{ readonly total: number; readonly free: number }>;
@@ -49,11 +49,11 @@ export class BigBrother extends Actor {
     this.#settings = settings;
     this.#conditionBoard = new ConditionBoard(this.clock);
     this.#taskWatch = new TaskWatch(systemClock, settings.tasks);
-    this.#database = new ProtocolClient(this.bus, oracle, undefined, { timeoutMs: 30_000 });
+    this.#oracle = new ProtocolClient(this.bus, oracle, undefined, { timeoutMs: 30_000 });
     this.#secretary = new ProtocolClient(this.bus, secretary);
     this.#status = new ProtocolClient(this.bus, status);
     // Both answer from memory, or not at all: the other figures don't wait for them.
-    const files = new ProtocolClient(this.bus, fileSystem, undefined, { timeoutMs: 2000 });
+    const files = new ProtocolClient(this.bus, fileJuggler, undefined, { timeoutMs: 2000 });
     const slaves = new ProtocolClient(this.bus, slaveControl, undefined, { timeoutMs: 2000 });
     this.#diskSpace = new LastKnownValue(this.clock, () => files.request('STATVFS', {}));
     this.#slaveCounts = new LastKnownValue(this.clock, async () => {
@@ -101,7 +101,7 @@ export class BigBrother extends Actor {
   protected override async onStopped(): Promise<void> {
     try {
       // Another process may already have the lease.
-      this.context.fence();
+      this.context.assertLeader();
       await this.#secretary.request(
         'HOME',
         { statistics: await this.#gather(SHUTDOWN_ASK_OPTIONS) },
@@ -122,8 +122,8 @@ export class BigBrother extends Actor {
   async #sumUp(): Promise<void> {
     const deadline = this.clock.monotonicMs() + this.#settings.intervalS * 1000;
     for (let more = true; more && this.clock.monotonicMs() < deadline && !this.isStopping();)
-      ({ more } = await this.#database
-        .request('SUMUP', { fence: this.context.fence() })
+      ({ more } = await this.#oracle
+        .request('SUMUP', { fence: this.context.assertLeader() })
         .catch(doneIfUnavailable));
   }
 
@@ -136,7 +136,7 @@ export class BigBrother extends Actor {
   async #loadStatistics(options?: RequestOptions): Promise<Statistics> {
     try {
       this.#lastStatistics = (
-        await this.#database.request('GETSTATS', {}, options ?? this.#askOptions())
+        await this.#oracle.request('GETSTATS', {}, options ?? this.#askOptions())
       ).statistics;
     } catch (error) {
       doneIfUnavailable(error);

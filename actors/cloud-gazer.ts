@@ -69,7 +69,7 @@ const MAX_PROJECTS_PER_MESSAGE = 50_000;
  */
 export class CloudGazer extends Actor {
   readonly #settings: CloudGazerSettings;
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
   readonly #feed: ProtocolClient<typeof feed.verbs>;
   readonly #stopController = new AbortController();
   readonly #rateLimiter: IndexRateLimiter;
@@ -85,7 +85,7 @@ export class CloudGazer extends Actor {
     this.#settings = settings;
     this.#rateLimiter = new IndexRateLimiter(this.clock, settings.pagesPerSecond);
     const askOptions = { timeoutMs: 30_000, patienceMs: 60_000 };
-    this.#database = new ProtocolClient(this.bus, oracle, undefined, askOptions);
+    this.#oracle = new ProtocolClient(this.bus, oracle, undefined, askOptions);
     this.#feed = new ProtocolClient(this.bus, feed, undefined, askOptions);
     this.#changelogReader = settings.changelog && this.#createLogReader(settings.changelog);
     this.#rootReader = this.#createRootReader();
@@ -125,7 +125,7 @@ export class CloudGazer extends Actor {
               `piw feed --accept ${String(held)}`,
             { count: held },
           );
-        await this.#feed.request('COMPARED', { fence: this.context.fence(), held });
+        await this.#feed.request('COMPARED', { fence: this.context.assertLeader(), held });
       },
       requestPages: (names, urgent) => this.#queuePageFetches(names, urgent),
       onVanished: async (name) => {
@@ -262,7 +262,7 @@ export class CloudGazer extends Actor {
   async #applyEvents(events: readonly ChangeEvent[], position: ChangelogPosition): Promise<void> {
     const { projects, versions } = foldEvents(events);
     await this.#feed.request('EVENTS', {
-      fence: this.context.fence(),
+      fence: this.context.assertLeader(),
       position: [position.serial, position.read, position.cutTime, position.cutSerial],
       projects: projects.map(projectToTuple),
       versions: versions.map(versionToTuple),
@@ -314,11 +314,11 @@ export class CloudGazer extends Actor {
   async #readPages(): Promise<void> {
     const limit = Math.min(this.#settings.pagesPerSecond * PAGE_BATCH.seconds, PAGE_BATCH.max);
     for (let fetchedCount = limit; fetchedCount === limit && this.#canContinue();) {
-      const { looks: dueFetches } = await this.#feed.request('LOOKS', { limit });
+      const { fetches: dueFetches } = await this.#feed.request('DUEFETCHES', { limit });
       fetchedCount = dueFetches.length;
       const unwatched = dueFetches.map(([name]) => name).filter((name) => !this.#watchList.has(name));
       if (unwatched.length > 0)
-        await this.#feed.request('FORGET', { fence: this.context.fence(), names: unwatched });
+        await this.#feed.request('CANCELFETCH', { fence: this.context.assertLeader(), names: unwatched });
       await forEachConcurrently(dueFetches, MAX_CONCURRENT_PAGES, async ([name, etag, described]) => {
         if (!this.#canContinue() || !this.#watchList.has(name)) return;
         try {
@@ -326,7 +326,7 @@ export class CloudGazer extends Actor {
         } catch (error) {
           if (this.isStopping()) return;
           rethrowUnexpected(error);
-          await this.#feed.request('FAILED', { fence: this.context.fence(), package: name });
+          await this.#feed.request('FAILED', { fence: this.context.assertLeader(), package: name });
           if (error instanceof ThrottledError) this.#backOff('pages', error);
           else this.log.warning('page could not be read', { package: name }, error);
         }
@@ -352,9 +352,9 @@ export class CloudGazer extends Actor {
         signal: options.signal,
       },
     });
-    const fence = this.context.fence();
+    const fence = this.context.assertLeader();
     if (page === 'missing') {
-      await this.#feed.request('MISSING', { fence, package: name, agreed: options.agreed ?? false });
+      await this.#feed.request('MISSING', { fence, package: name, confirmed: options.agreed ?? false });
     } else if (page === 'same') {
       const { unsettled } = await this.#feed.request('SAME', { fence, package: name });
       if (unsettled) await this.#readVersionList(name, options.signal);
@@ -377,7 +377,7 @@ export class CloudGazer extends Actor {
     if (list === undefined) return;
     const { serial, versions } = list;
     await this.#feed.request('LIST', {
-      fence: this.context.fence(),
+      fence: this.context.assertLeader(),
       package: name,
       serial,
       versions: [...versions],
@@ -399,14 +399,14 @@ export class CloudGazer extends Actor {
   async #queuePageFetches(names: readonly string[], urgent: boolean): Promise<void> {
     for (let offset = 0; offset < names.length; offset += MAX_PROJECTS_PER_MESSAGE) {
       const batch = names.slice(offset, offset + MAX_PROJECTS_PER_MESSAGE);
-      await this.#feed.request('LOOK', { fence: this.context.fence(), names: batch, urgent });
+      await this.#feed.request('QUEUEFETCH', { fence: this.context.assertLeader(), names: batch, urgent });
     }
   }
 
   /** Adds the new releases of a package that the watch list names. */
   async #addReleases(name: string, wanted: readonly WantedRelease[]): Promise<void> {
-    this.context.fence();
-    const { created } = await this.#database.request('NEWVER', {
+    this.context.assertLeader();
+    const { created } = await this.#oracle.request('NEWVER', {
       package: name,
       origin: 'feed',
       releases: wanted.map(({ release, requested }) => this.#toRelease(release, requested)),

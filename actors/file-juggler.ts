@@ -7,7 +7,7 @@ import { messageBucket } from '../src/bus/claims.js';
 import { PiwError, isDiskError } from '../src/errors.js';
 import {
   userBucketName,
-  fileSystem,
+  fileJuggler,
   ownedTransferId,
   juggler,
   parseTransferId,
@@ -25,7 +25,7 @@ import { DiskWatch } from '../src/files/disk-watch.js';
 import { WheelStore, type TransferVerdict } from '../src/wheels/store.js';
 import { ChunkSubscriptionPool, type ChunkSubscription } from './file-juggler/chunk-subscriptions.js';
 
-type VerifyRequest = Body<typeof fileSystem.verbs, 'VERIFY'>;
+type VerifyRequest = Body<typeof fileJuggler.verbs, 'VERIFY'>;
 type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
 
 /** Milliseconds after which an idle transfer is suspended; the next HELLO resumes it. */
@@ -89,7 +89,7 @@ interface SenderSession {
  * reaches a juggler that doesn't own the transfer is forwarded to the owner; when the owner is gone, the transfer
  * is taken over.
  *
- * STANDING, CLAIM and REMOVE are about files that are already published: see protocols/file-juggler.ts.
+ * GETSTAMP, RESERVE and REMOVE are about files that are already published: see protocols/file-juggler.ts.
  */
 export class FileJuggler extends Actor {
   readonly #instanceId = randomBytes(8).toString('hex');
@@ -162,7 +162,7 @@ export class FileJuggler extends Actor {
       },
       { tokens: [juggler.name, this.#instanceId], queue: null },
     );
-    this.serve(fileSystem, {
+    this.serve(fileJuggler, {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
         await this.#ensureBucket(sender);
         const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
@@ -173,18 +173,18 @@ export class FileJuggler extends Actor {
       },
       VERIFY: (request) => this.#verify(request),
       FORGET: ({ transfer_id }) => this.#forget(transfer_id),
-      STANDING: ({ package: name, filename }) => ({
-        verb: 'STANDS',
-        standing: this.#store.standing(name, filename) ?? null,
+      GETSTAMP: ({ package: name, filename }) => ({
+        verb: 'STAMP',
+        file_stamp: this.#store.fileStamp(name, filename) ?? null,
       }),
-      CLAIM: async ({ package: name, filename }) => ({
-        verb: 'STANDS',
-        standing: (await this.#store.claim(name, filename)) ?? null,
+      RESERVE: async ({ package: name, filename }) => ({
+        verb: 'STAMP',
+        file_stamp: (await this.#store.reserve(name, filename)) ?? null,
       }),
       REMOVE: async ({ package: name, filename, stamp }) => {
         const verb = await this.#store.remove(name, filename, stamp);
         const event =
-          verb === 'DONE' ? 'file removed' : 'file kept: it was published or claimed again in the meantime';
+          verb === 'DONE' ? 'file removed' : 'file kept: it was published or reserved again in the meantime';
         this.log.info(event, { package: name, file: filename });
         return { verb };
       },
@@ -291,7 +291,7 @@ export class FileJuggler extends Actor {
     if (active.failure !== undefined) throw active.failure;
     active.lastSeen = this.clock.monotonicMs();
     active.incoming.saveRanges();
-    const range = active.incoming.state.fetch();
+    const range = active.incoming.state.firstMissingRange();
     if (!range) return { verb: 'DONE' };
     return { verb: 'FETCH', offset: range.start, length: range.end - range.start };
   }

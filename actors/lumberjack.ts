@@ -15,13 +15,13 @@ const HOUR_S = 3600;
  * are stored; until then piw logger keeps and retries them. Any number of Lumberjacks share the work.
  */
 export class Lumberjack extends Actor {
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
   readonly #settings: LumberjackSettings;
 
   constructor(context: ActorContext, settings: LumberjackSettings) {
     super(context);
     this.#settings = settings;
-    this.#database = new ProtocolClient(this.bus, oracle, undefined, {
+    this.#oracle = new ProtocolClient(this.bus, oracle, undefined, {
       timeoutMs: 30_000,
       patienceMs: 60_000,
     });
@@ -29,13 +29,13 @@ export class Lumberjack extends Actor {
 
   override start(): void {
     this.serve(lumberjack, {
-      LOGS: (message) => this.#database.request('LOGS', message),
-      LOGENTRIES: (message) => this.#database.request('LOGENTRIES', message),
+      LOGS: (message) => this.#oracle.request('LOGS', message),
+      LOGENTRIES: (message) => this.#oracle.request('LOGENTRIES', message),
     });
     const { keepMonths } = this.#settings;
     if (keepMonths > 0)
       this.every(HOUR_S, async () => {
-        await this.#database.request('DROPLOGS', { months: keepMonths });
+        await this.#oracle.request('DROPLOGS', { months: keepMonths });
       });
   }
 }

@@ -7,7 +7,7 @@ import { bigBrother } from '../src/protocols/big-brother.js';
 import { chase, type SitePart } from '../src/protocols/chase.js';
 import type { CoreMetadata } from '../src/model/fields.js';
 import { NO_DETAILS } from '../src/model/build-details.js';
-import { fileSystem, parseTransferId } from '../src/protocols/file-juggler.js';
+import { fileJuggler, parseTransferId } from '../src/protocols/file-juggler.js';
 import { PRIORITY } from '../src/model/release.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { LoggedBuild } from '../src/model/build.js';
@@ -70,8 +70,8 @@ interface ImportSession {
 export class MrChase extends Actor {
   readonly #settings: ChaseSettings;
   readonly #imports = new Map<string, ImportSession>();
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
-  readonly #files: ProtocolClient<typeof fileSystem.verbs>;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
+  readonly #files: ProtocolClient<typeof fileJuggler.verbs>;
   readonly #secretary: ProtocolClient<typeof secretary.verbs>;
   readonly #bigBrother: ProtocolClient<typeof bigBrother.verbs>;
 
@@ -79,8 +79,8 @@ export class MrChase extends Actor {
     super(context);
     this.#settings = settings;
     const askOptions = { timeoutMs: 10_000, patienceMs: 30_000 };
-    this.#database = new ProtocolClient(this.bus, oracle, undefined, askOptions);
-    this.#files = new ProtocolClient(this.bus, fileSystem, undefined, askOptions);
+    this.#oracle = new ProtocolClient(this.bus, oracle, undefined, askOptions);
+    this.#files = new ProtocolClient(this.bus, fileJuggler, undefined, askOptions);
     this.#secretary = new ProtocolClient(this.bus, secretary, undefined, askOptions);
     this.#bigBrother = new ProtocolClient(this.bus, bigBrother, undefined, { timeoutMs: 10_000, once: true });
   }
@@ -128,14 +128,14 @@ export class MrChase extends Actor {
       requires_python: null,
       priority: PRIORITY.backlog,
     };
-    await this.#database.request('NEWPKG', {
+    await this.#oracle.request('NEWPKG', {
       package: request.package,
       description: null,
       origin,
       aliases: [],
     });
     // For an existing version, only its origin changes.
-    await this.#database.request('NEWVER', { package: request.package, origin, releases: [release] });
+    await this.#oracle.request('NEWVER', { package: request.package, origin, releases: [release] });
     const importing: ImportSession = {
       request,
       abi,
@@ -172,7 +172,7 @@ export class MrChase extends Actor {
     if (!importing || !transfer) {
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no import of ${filename} is in progress here`);
     }
-    const { files: past } = await this.#database.request('PUBLISHED', { filename });
+    const { files: past } = await this.#oracle.request('PUBLISHED', { filename });
     const message = {
       transfer_id: transfer.id,
       package: importing.request.package,
@@ -205,9 +205,9 @@ export class MrChase extends Actor {
 
   async #next(session: string, importing: ImportSession): Promise<ImportAnswer> {
     let nextFile = importing.files.find(({ metadata }) => metadata === undefined);
-    // The first of many files may have been published long ago. Claiming all of them again keeps them until
+    // The first of many files may have been published long ago. Reserving all of them again keeps them until
     // they are logged.
-    if (!nextFile && importing.files.length > 1) nextFile = await this.#claimFiles(importing);
+    if (!nextFile && importing.files.length > 1) nextFile = await this.#reserveFiles(importing);
     if (nextFile) {
       return { verb: 'SEND', filename: nextFile.file.filename, transfer_id: nextFile.id };
     }
@@ -231,20 +231,26 @@ export class MrChase extends Actor {
       ]),
       served: [],
     };
-    await this.#database.request('LOGBUILD', { builds: [build] });
+    await this.#oracle.request('LOGBUILD', { builds: [build] });
     this.#imports.delete(session);
     return { verb: 'DONE', filenames: importing.files.map(({ published }) => published) };
   }
 
   /**
-   * Claims all files of an import. Returns one that is gone and must be sent again; undefined if all are
+   * Reserves all files of an import. Returns one that is gone and must be sent again; undefined if all are
    * there.
    */
-  async #claimFiles({ request, files }: ImportSession): Promise<ImportSession['files'][number] | undefined> {
+  async #reserveFiles({
+    request,
+    files,
+  }: ImportSession): Promise<ImportSession['files'][number] | undefined> {
     for (const transfer of files) {
       const { published: filename } = transfer;
-      const { standing } = await this.#files.request('CLAIM', { package: request.package, filename });
-      if (standing) continue;
+      const { file_stamp: fileStamp } = await this.#files.request('RESERVE', {
+        package: request.package,
+        filename,
+      });
+      if (fileStamp) continue;
       const announcement = { sender: IMPORT_USER, file_state: fileToMessage(transfer.file) };
       const { transfer_id } = await this.#files.request('EXPECT', {
         transfer_id: parseTransferId(transfer.id).id,
@@ -264,7 +270,7 @@ export class MrChase extends Actor {
     requestedAbi: string | null,
     files: readonly FileState[],
   ): Promise<{ abi: string; platform: string }> {
-    const { targets } = await this.#database.request('GETABIS', {});
+    const { targets } = await this.#oracle.request('GETABIS', {});
     const sorted = [...targets].sort(compareTargets);
     const taggedAbi = files.map((file) => file.abi_tag).find((tag) => tag !== 'none');
     const wantedAbi = requestedAbi ?? (sorted.some(({ abi }) => abi === taggedAbi) ? taggedAbi : undefined);
@@ -278,9 +284,9 @@ export class MrChase extends Actor {
 
   async #addPackage(request: Body<typeof chase.verbs, 'ADDPKG'>): Promise<{ verb: 'DONE' }> {
     const { package: name, description, skip, unskip, aliases } = request;
-    await this.#database.request('NEWPKG', { package: name, description, origin: 'add', aliases });
+    await this.#oracle.request('NEWPKG', { package: name, description, origin: 'add', aliases });
     if (skip !== null || unskip)
-      await this.#database.request('SKIPPKG', { package: name, skip: unskip ? null : skip });
+      await this.#oracle.request('SKIPPKG', { package: name, skip: unskip ? null : skip });
     await this.#secretary.request('PROJECT', { package: name });
     return { verb: 'DONE' };
   }
@@ -298,11 +304,11 @@ export class MrChase extends Actor {
       requires_python: null,
       priority: PRIORITY.request,
     };
-    await this.#database.request('NEWVER', { package: name, origin: 'add', releases: [release] });
-    if (yanked !== null) await this.#database.request('YANKVER', { package: name, version, yanked });
-    else if (unyank) await this.#database.request('UNYANKVER', { package: name, version });
+    await this.#oracle.request('NEWVER', { package: name, origin: 'add', releases: [release] });
+    if (yanked !== null) await this.#oracle.request('YANKVER', { package: name, version, yanked });
+    else if (unyank) await this.#oracle.request('UNYANKVER', { package: name, version });
     if (skip !== null || unskip)
-      await this.#database.request('SKIPVER', { package: name, version, skip: unskip ? null : skip });
+      await this.#oracle.request('SKIPVER', { package: name, version, skip: unskip ? null : skip });
     await this.#secretary.request('PKG', { package: name });
     return { verb: 'DONE' };
   }
@@ -310,13 +316,13 @@ export class MrChase extends Actor {
   async #removePackage(name: string, skip: string | null): Promise<{ verb: 'DONE' }> {
     await this.#requireExists(name, null);
     const stamps = await this.#stamps(name);
-    const files = await this.#database.request('PKGFILES', { package: name });
-    if (skip !== null) await this.#database.request('SKIPPKG', { package: name, skip });
+    const files = await this.#oracle.request('PKGFILES', { package: name });
+    if (skip !== null) await this.#oracle.request('SKIPPKG', { package: name, skip });
     const freed: string[] = [];
-    if (skip === null) freed.push(...(await this.#database.request('DELPKG', { package: name })).filenames);
+    if (skip === null) freed.push(...(await this.#oracle.request('DELPKG', { package: name })).filenames);
     else {
       for (const version of files.versions) {
-        freed.push(...(await this.#database.request('DELBUILD', { package: name, version })).filenames);
+        freed.push(...(await this.#oracle.request('DELBUILD', { package: name, version })).filenames);
       }
     }
     await this.#secretary.request('DELPKG', { package: name });
@@ -328,14 +334,14 @@ export class MrChase extends Actor {
     const { package: name, version, skip, yank } = request;
     await this.#requireExists(name, version);
     if (yank) {
-      await this.#database.request('YANKVER', { package: name, version, yanked: skip ?? '' });
+      await this.#oracle.request('YANKVER', { package: name, version, yanked: skip ?? '' });
       await this.#secretary.request('PKG', { package: name });
       return { verb: 'DONE' };
     }
     // Skipped first, otherwise it could be granted again in between.
-    if (skip !== null) await this.#database.request('SKIPVER', { package: name, version, skip });
+    if (skip !== null) await this.#oracle.request('SKIPVER', { package: name, version, skip });
     const stamps = await this.#stamps(name, version);
-    const { filenames } = await this.#database.request('DELBUILD', { package: name, version });
+    const { filenames } = await this.#oracle.request('DELBUILD', { package: name, version });
     await this.#secretary.request('DELVER', { package: name, version });
     await this.#removeFiles(name, filenames, stamps);
     return { verb: 'DONE' };
@@ -345,7 +351,7 @@ export class MrChase extends Actor {
   async #sweepRemoved(): Promise<void> {
     const { removalGraceS } = this.#settings;
     if (removalGraceS === null) return;
-    const { versions } = await this.#database.request('GONE', {
+    const { versions } = await this.#oracle.request('REMOVED', {
       grace_s: removalGraceS,
       limit: REMOVAL_SWEEP.limit,
     });
@@ -359,11 +365,11 @@ export class MrChase extends Actor {
   /** Returns the stamps of a package's files, before the database forgets them. */
   async #stamps(name: string, version?: string): Promise<ReadonlyMap<string, string>> {
     const stamps = new Map<string, string>();
-    const { files } = await this.#database.request('PKGFILES', { package: name });
+    const { files } = await this.#oracle.request('PKGFILES', { package: name });
     for (const { filename, version: fileVersion } of files) {
       if (version !== undefined && fileVersion !== version) continue;
-      const { standing } = await this.#files.request('STANDING', { package: name, filename });
-      if (standing) stamps.set(filename, standing.stamp);
+      const { file_stamp: fileStamp } = await this.#files.request('GETSTAMP', { package: name, filename });
+      if (fileStamp) stamps.set(filename, fileStamp.stamp);
     }
     return stamps;
   }
@@ -388,14 +394,14 @@ export class MrChase extends Actor {
    * undefined if it is kept or gone.
    */
   async #unlistedStamp(name: string, filename: string): Promise<string | undefined> {
-    const { standing } = await this.#files.request('STANDING', { package: name, filename });
-    const { origin } = await this.#database.request('FILEORIGIN', { filename });
-    return origin ? undefined : standing?.stamp;
+    const { file_stamp: fileStamp } = await this.#files.request('GETSTAMP', { package: name, filename });
+    const { origin } = await this.#oracle.request('FILEORIGIN', { filename });
+    return origin ? undefined : fileStamp?.stamp;
   }
 
   async #rebuild(part: SitePart, name: string | null): Promise<{ verb: 'DONE' }> {
     if (name !== null) await this.#requireExists(name, null);
-    const names = name === null ? (await this.#database.request('ALLPKGS', {})).names : [name];
+    const names = name === null ? (await this.#oracle.request('ALLPKGS', {})).names : [name];
     if (part === 'SEARCH' || part === 'ALL') await this.#secretary.request('SEARCH', {});
     if (part === 'SITEMAP' || part === 'ALL') await this.#secretary.request('SITEMAP', {});
     if (name === null && (part === 'INDEX' || part === 'ALL')) await this.#secretary.request('ROOT', {});
@@ -406,7 +412,7 @@ export class MrChase extends Actor {
       const pages = names
         .slice(offset, offset + REBUILD_BATCH_SIZE)
         .map((each): [string, string] => [kind, each]);
-      await this.#database.request('SAVEPAGES', { fence: null, pages, written: [], listed: [] });
+      await this.#oracle.request('SAVEPAGES', { fence: null, pages, written: [], listed: [] });
     }
     if (part === 'LOG') for (const each of names) await this.#rewriteLogs(each);
     if (part === 'HOME' || part === 'ALL')
@@ -420,12 +426,12 @@ export class MrChase extends Actor {
       return (await this.#bigBrother.request('GATHER', {})).statistics;
     } catch (error) {
       if (!hasCode(error, 'PIW_NO_RESPONDERS')) throw error;
-      return (await this.#database.request('GETSTATS', {})).statistics;
+      return (await this.#oracle.request('GETSTATS', {})).statistics;
     }
   }
 
   async #rewriteLogs(name: string): Promise<void> {
-    const { project } = await this.#database.request('PROJECT', { package: name });
+    const { project } = await this.#oracle.request('PROJECT', { package: name });
     const builds = (project?.versions ?? []).flatMap(({ targets }) =>
       targets.map(({ build_id }) => build_id),
     );
@@ -440,17 +446,17 @@ export class MrChase extends Actor {
   async #retry(request: Body<typeof chase.verbs, 'RETRY'>): Promise<Answer<typeof chase.verbs, 'RETRY'>> {
     const { package: name, version } = request.filter;
     if (name !== null) await this.#requireExists(name, version);
-    const page = await this.#database.request('RETRY', request);
+    const page = await this.#oracle.request('RETRY', request);
     const count = page.classes.reduce((sum, [, failures]) => sum + failures, 0);
     if (!request.dry_run && count > 0) this.log.info('failures requeued by an administrator', { count });
     return page;
   }
 
   async #requireExists(name: string, version: string | null): Promise<void> {
-    const { exists } = await this.#database.request('PKGEXISTS', { package: name });
+    const { exists } = await this.#oracle.request('PKGEXISTS', { package: name });
     if (!exists) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name}`);
     if (version === null) return;
-    const answer = await this.#database.request('VEREXISTS', { package: name, version });
+    const answer = await this.#oracle.request('VEREXISTS', { package: name, version });
     if (!answer.exists)
       throw new PiwError('PIW_UNKNOWN_VERSION', `there is no version ${version} of ${name}`);
   }

@@ -1,9 +1,9 @@
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import type { PiwError } from '../src/errors.js';
-import { pending } from '../src/protocols/builds.js';
+import { buildHints } from '../src/protocols/builds.js';
 import { slaveControl } from '../src/protocols/control.js';
-import { fileSystem } from '../src/protocols/file-juggler.js';
+import { fileJuggler } from '../src/protocols/file-juggler.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import {
@@ -91,14 +91,14 @@ export class SlaveDriver extends Actor {
   readonly #shared = {
     ...{ bus: this.bus, log: this.log, clock: this.clock, conditions: this.conditions },
     database: new ProtocolClient(this.bus, oracle, undefined, PATIENT),
-    files: new ProtocolClient(this.bus, fileSystem, undefined, PATIENT),
+    files: new ProtocolClient(this.bus, fileJuggler, undefined, PATIENT),
     slaves: this.#sessions,
     waker: this.#waker,
   };
   readonly #leases = new SlaveLeases(
     this.bus,
     this.clock,
-    () => this.context.fence(),
+    () => this.context.assertLeader(),
     (error) => {
       this.#reportGrantError(error);
     },
@@ -134,7 +134,7 @@ export class SlaveDriver extends Actor {
     this.#serveSlaves();
     this.#serveAdministrators();
     this.serve(
-      pending,
+      buildHints,
       {
         READY: ({ abi, platform }) => {
           const target = `${abi} on ${platform}`;

@@ -7,7 +7,7 @@ import type { Database } from '../src/database/pool.js';
 import * as queue from '../src/database/queue.js';
 import { PiwError, rethrowUnexpected } from '../src/errors.js';
 import { fillSlice } from '../src/database/targets.js';
-import { builds, pending, type GrantReply } from '../src/protocols/builds.js';
+import { builds, buildHints, type GrantReply } from '../src/protocols/builds.js';
 import { PRIORITY } from '../src/model/release.js';
 import { pause } from '../src/concurrency/pause.js';
 import { roundRobin, type RoundRobinQueue } from '../src/concurrency/round-robin.js';
@@ -99,7 +99,7 @@ export class TheArchitect extends Actor {
   readonly #database: Database;
   readonly #settings: ArchitectSettings;
   readonly #targets = new Map<string, TargetQueue>();
-  readonly #pending: ProtocolClient<typeof pending.verbs>;
+  readonly #buildHints: ProtocolClient<typeof buildHints.verbs>;
   readonly #listenerAbort = new AbortController();
   readonly #grantBatch: Batcher<FencedGrantRequest, queue.LeasedBuild | PiwError | undefined>;
   /** Builds whose grant is in flight. */
@@ -119,7 +119,7 @@ export class TheArchitect extends Actor {
     super(context);
     this.#database = database;
     this.#settings = settings;
-    this.#pending = new ProtocolClient(this.bus, pending);
+    this.#buildHints = new ProtocolClient(this.bus, buildHints);
     this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
     this.#grantBatch = new Batcher({
       run: (requests) => this.#grantRequests(requests),
@@ -144,7 +144,7 @@ export class TheArchitect extends Actor {
     const grantHandlers: Partial<Handlers<typeof builds.verbs>> = {
       NEXT: async ({ fence, lease_s, wants }) => {
         // Throws if another Architect leads now. `fence` is that of the Slave Driver.
-        this.context.fence();
+        this.context.assertLeader();
         return { verb: 'BUILDS', granted: await this.#handleNext(fence, lease_s, wants) };
       },
     };
@@ -284,7 +284,7 @@ export class TheArchitect extends Actor {
         }
         if (!target.hasWaiters || target.buffers.every(({ list }) => list.length === 0)) return;
         target.hasWaiters = false;
-        await this.#pending.publish('READY', { abi, platform, some: true });
+        await this.#buildHints.publish('READY', { abi, platform, some: true });
       } finally {
         target.refilling = undefined;
       }
@@ -360,7 +360,7 @@ export class TheArchitect extends Actor {
   async #fillQueue(): Promise<void> {
     while (!this.isStopping() && !this.paused) {
       const began = this.clock.monotonicMs();
-      this.context.fence();
+      this.context.assertLeader();
       if (!(await fillSlice(this.#database))) return;
       const pauseMs = Math.max(MIN_SLICE_PAUSE_MS, this.clock.monotonicMs() - began);
       await pause(this.clock, pauseMs);

@@ -173,12 +173,12 @@ export class TheOracle extends Actor {
         REVIEW: async (m) => ({ verb: 'REVIEWED', slaves: await health.reviewSlaves(db, m.slave_ids) }),
         RETRY: async (m) => ({ verb: 'RETRIED', ...(await retryBuilds(db, m)) }),
         QUEUEPKG: async (m) => ({
-          verb: 'STANDS',
+          verb: 'STATES',
           exists: await packages.packageExists(db, m.package),
           versions: await packageQueue(db, m.package, backlogOrder),
         }),
-        GONE: async (m) => ({
-          verb: 'GONE',
+        REMOVED: async (m) => ({
+          verb: 'REMOVED',
           versions: [...(await feeds.removedVersions(db, m.grace_s, m.limit))],
         }),
         NEWPKG: async (m) => ({
@@ -219,7 +219,7 @@ export class TheOracle extends Actor {
         LISTED: async (m) => ({ verb: 'LISTED', projects: await pages.listedPackages(db, m) }),
         NEWSERIALS: async (m) => ({ verb: 'SERIALS', ...(await pages.allocateSerials(db, m.fence)) }),
         SAVEPAGES: async (m) => ({
-          verb: 'NOTED',
+          verb: 'SAVED',
           revisions: [...(await pages.savePages(db, m))],
         }),
         LOADPAGES: async (m) => ({
@@ -253,13 +253,16 @@ export class TheOracle extends Actor {
               versions: versionTuples.map(versionFromTuple),
             }),
           ),
-        LOOK: (m) => done(feeds.queuePageFetches(db, m.fence, m.names, m.urgent)),
-        FORGET: (m) => done(feeds.cancelPageFetches(db, m.fence, m.names)),
-        LOOKS: async (m) => ({ verb: 'LOOKS', looks: [...(await feeds.duePageFetches(db, m.limit))] }),
+        QUEUEFETCH: (m) => done(feeds.queuePageFetches(db, m.fence, m.names, m.urgent)),
+        CANCELFETCH: (m) => done(feeds.cancelPageFetches(db, m.fence, m.names)),
+        DUEFETCHES: async (m) => ({
+          verb: 'FETCHES',
+          fetches: [...(await feeds.duePageFetches(db, m.limit))],
+        }),
         PAGE: async (m) => ({ verb: 'PAGED', ...(await feedPages.applyPage(db, m)) }),
         SAME: async (m) => ({ verb: 'SAME', ...(await feedPages.markPageUnchanged(db, m.fence, m.package)) }),
         LIST: (m) => done(feedPages.resolveMissingVersions(db, m)),
-        MISSING: (m) => done(feedPages.markPageMissing(db, m.fence, m.package, m.agreed)),
+        MISSING: (m) => done(feedPages.markPageMissing(db, m.fence, m.package, m.confirmed)),
         FAILED: (m) => done(feeds.recordFailedPageFetch(db, m.fence, m.package)),
         KNOWN: async (m) => ({
           verb: 'KNOWN',

@@ -41,7 +41,7 @@ function nullIfUnavailable(error: unknown): null {
 export class TheScribe extends Actor {
   readonly #simpleIndex: SimpleIndexWriter;
   readonly #site: Site;
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
   /**
    * Without retries, for data that is shown only if it is available now; the same applies to the Slave
    * Driver.
@@ -64,7 +64,7 @@ export class TheScribe extends Actor {
         this.conditions.clear(kind, site.outputPath);
       },
     );
-    this.#database = new ProtocolClient(this.bus, oracle, undefined, {
+    this.#oracle = new ProtocolClient(this.bus, oracle, undefined, {
       timeoutMs: 20_000,
       patienceMs: 50_000,
     });
@@ -98,9 +98,9 @@ export class TheScribe extends Actor {
         HOME: onHealthyDisk(({ statistics }: { statistics: Statistics }) =>
           done(this.#writeHomeAndFarm(statistics)),
         ),
-        PKG: onHealthyDisk(async (page: { package: string; serial: number; leave: boolean }) => {
-          const { package: name, serial, leave } = page;
-          const written = await this.#writeIndex(name, serial, leave);
+        PKG: onHealthyDisk(async (page: { package: string; serial: number; remove_if_empty: boolean }) => {
+          const { package: name, serial, remove_if_empty: removeIfEmpty } = page;
+          const written = await this.#writeIndex(name, serial, removeIfEmpty);
           await this.#writeProject(name, serial);
           return { verb: 'WRITTEN', ...written } as const;
         }),
@@ -131,35 +131,35 @@ export class TheScribe extends Actor {
 
   /**
    * Writes a package's page of the simple index, which people install from. Returns the page's serial, null
-   * if it lists nothing; with null, `stands` means that the page is still to be removed.
+   * if it lists nothing; with null, `empty_page_remains` means that the page is still to be removed.
    */
   async #writeIndex(
     name: string,
     serial: number,
-    leave: boolean,
-  ): Promise<{ serial: number | null; stands: boolean }> {
+    removeIfEmpty: boolean,
+  ): Promise<{ serial: number | null; empty_page_remains: boolean }> {
     const requestedAt = performance.now();
-    const { status, versions, files, metadata, listed } = await this.#database.request('PKGFILES', {
+    const { status, versions, files, metadata, listed } = await this.#oracle.request('PKGFILES', {
       package: name,
     });
     this.#throwIfLate(requestedAt);
     if (files.length > 0) {
       const pageSerial = this.#simpleIndex.write({ name, status, versions, files, metadata }, serial, listed);
       await this.#requeueIfLate(requestedAt, 'PKG', name);
-      return { serial: pageSerial, stands: true };
+      return { serial: pageSerial, empty_page_remains: true };
     }
-    if (!this.#simpleIndex.has(name)) return { serial: null, stands: false };
+    if (!this.#simpleIndex.has(name)) return { serial: null, empty_page_remains: false };
     // A page that says that the project is quarantined is better than none.
-    if (leave && status !== 'quarantined')
-      return { serial: null, stands: !this.#simpleIndex.remove(name, serial) };
+    if (removeIfEmpty && status !== 'quarantined')
+      return { serial: null, empty_page_remains: !this.#simpleIndex.remove(name, serial) };
     this.#simpleIndex.write({ name, status, versions, files, metadata }, serial, null);
     await this.#requeueIfLate(requestedAt, 'PKG', name);
-    return { serial: null, stands: status !== 'quarantined' };
+    return { serial: null, empty_page_remains: status !== 'quarantined' };
   }
 
   async #writeProject(name: string, serial: number): Promise<void> {
     const requestedAt = performance.now();
-    const { project } = await this.#database.request('PROJECT', { package: name });
+    const { project } = await this.#oracle.request('PROJECT', { package: name });
     this.#throwIfLate(requestedAt);
     if (project) this.#site.writeProject(project, serial);
     else this.#site.removeProject(name, serial);
@@ -183,14 +183,14 @@ export class TheScribe extends Actor {
     let page: readonly SearchRow[] = [];
     do {
       const after = page.at(-1)?.[0] ?? '';
-      page = (await this.#database.request('SEARCHINDEX', { after, limit: 5000 })).packages;
+      page = (await this.#oracle.request('SEARCHINDEX', { after, limit: 5000 })).packages;
       yield page;
     } while (page.length > 0);
   }
 
   async #writeLog(buildId: number): Promise<void> {
     try {
-      const build = await this.#database.request('GETBUILD', { build_id: buildId });
+      const build = await this.#oracle.request('GETBUILD', { build_id: buildId });
       await this.#site.writeLog({ ...build, build_id: buildId });
     } catch (error) {
       if (!hasCode(error, 'PIW_REFUSED')) throw error;
@@ -203,7 +203,7 @@ export class TheScribe extends Actor {
     let last: readonly [string, number] | undefined = ['', 0];
     while (last) {
       const page: readonly (readonly [string, number])[] = (
-        await this.#database.request('LISTED', { after: last[0], limit: LISTED_PAGE_SIZE })
+        await this.#oracle.request('LISTED', { after: last[0], limit: LISTED_PAGE_SIZE })
       ).projects;
       yield page;
       last = page.at(-1);
@@ -217,7 +217,7 @@ export class TheScribe extends Actor {
 
   async #requeueIfLate(requestedAt: number, kind: 'PKG' | 'PROJECT', name: string): Promise<void> {
     if (performance.now() - requestedAt <= MAX_SNAPSHOT_AGE_MS) return;
-    await this.#database.request('SAVEPAGES', {
+    await this.#oracle.request('SAVEPAGES', {
       fence: null,
       pages: [[kind, name]],
       written: [],

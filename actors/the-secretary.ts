@@ -72,9 +72,9 @@ export class TheSecretary extends Actor {
       timeoutMs: 10_000,
       patienceMs: 30_000,
     });
-    this.#backlog = new Backlog(database, () => this.context.fence());
+    this.#backlog = new Backlog(database, () => this.context.assertLeader());
     const serials = new SerialAllocator(async () =>
-      database.request('NEWSERIALS', { fence: this.context.fence() }),
+      database.request('NEWSERIALS', { fence: this.context.assertLeader() }),
     );
     this.#writer = new PageWriter({
       ...{ bus: this.bus, clock: this.clock, backlog: this.#backlog, serials },
@@ -154,13 +154,13 @@ export class TheSecretary extends Actor {
     const deadline = this.clock.monotonicMs() + SHUTDOWN_BUDGET_MS;
     try {
       // Another Secretary may already have the lease.
-      this.context.fence();
+      this.context.assertLeader();
       await this.#readBacklog();
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;
       return;
     }
-    this.#writer.hurry(SHUTDOWN_BUDGET_MS);
+    this.#writer.setShutdownTimeout(SHUTDOWN_BUDGET_MS);
     // Site-wide pages come last, and only if they are quick.
     const siteWideKeys = [ROOT_PAGE, 'SEARCH', 'SITEMAP'];
     const rank = (page: PendingPage): number => siteWideKeys.indexOf(page.key);

@@ -2,7 +2,13 @@
 export const VERSION = '0.1.0';
 
 /**
- * The version of the protocol between master, slaves and actors. It changes whenever a message changes; two programs of
- * different versions refuse each other with an error that says so.
+ * The version of the protocol between masters and actors. It changes whenever one of their messages changes; two
+ * programs of different versions refuse each other with an error that says so.
  */
 export const PROTOCOL_VERSION = 5;
+
+/**
+ * The version of the protocol between slaves and masters: of the conversations `slave`, `wake` and `file`. It changes
+ * only when one of their messages does, so that older slaves are served as long as they understand the answers.
+ */
+export const SLAVE_PROTOCOL_VERSION = 5;

@@ -4,7 +4,7 @@ import type { Log } from '../../src/log.js';
 import type { oracle } from '../../src/protocols/oracle.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import type { SlaveHello, SlaveVerbs } from '../../src/protocols/slave-driver.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { targetRefusal } from '../../src/wheels/accept.js';
 import type { UserBuckets } from './buckets.js';
 import type { SlaveHealthMonitor } from './health.js';
@@ -65,9 +65,9 @@ export class Admission {
   #refusalReason(hello: SlaveHello, user: string): string | undefined {
     const { log } = this.#options;
     const protocol = Number(hello.version.split('/')[1]);
-    if (protocol !== PROTOCOL_VERSION) {
+    if (protocol !== SLAVE_PROTOCOL_VERSION) {
       log.warning('slave refused', { user, label: hello.label, reason: `it runs ${hello.version}` });
-      return `this master is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}; install the same version here`;
+      return `this master is piw ${VERSION} with slave protocol ${String(SLAVE_PROTOCOL_VERSION)}; install the same version here`;
     }
     const refusal = targetRefusal(hello);
     if (refusal !== undefined) log.warning('slave refused', { user, label: hello.label, reason: refusal });

@@ -53,7 +53,7 @@ interface SlaveBuildOutcome {
  */
 export class SlaveHealthMonitor {
   readonly #options: SlaveHealthMonitorOptions;
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
   readonly #comparisons = new Map<string, SlaveComparison>();
   /** Slaves by the kind and subject of the conditions raised for them. */
   readonly #raisedConditions = new Map<string, SlaveState>();
@@ -63,7 +63,7 @@ export class SlaveHealthMonitor {
 
   constructor(options: SlaveHealthMonitorOptions) {
     this.#options = options;
-    this.#database = new ProtocolClient(options.bus, oracle, undefined, {
+    this.#oracle = new ProtocolClient(options.bus, oracle, undefined, {
       timeoutMs: 10_000,
       patienceMs: 30_000,
     });
@@ -92,7 +92,7 @@ export class SlaveHealthMonitor {
           other.slaveId === recordedSlaveId && other.lastSeen > clock.monotonicMs() - LIVENESS_WINDOW_MS,
       );
       if (isEarlierSessionLive) return;
-      await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
+      await this.#oracle.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
     }
     this.#markSetAside(slave, reason, since);
   }
@@ -150,7 +150,7 @@ export class SlaveHealthMonitor {
   /** Puts a slave back to work, on an administrator's request or because it was acquitted. */
   async endSetAside(slave: SlaveState): Promise<void> {
     if (!slave.setAside) return;
-    await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason: null, since: 0 });
+    await this.#oracle.request('SETASIDE', { slave_id: slave.slaveId, reason: null, since: 0 });
     slave.setAside = undefined;
     // Without this, monitors would show the old note until the slave asks for work again, a few seconds from
     // now.
@@ -175,7 +175,7 @@ export class SlaveHealthMonitor {
       const slave_ids = [...slavesById.values()]
         .filter(({ setAside }) => setAside)
         .map(({ slaveId }) => slaveId);
-      const { slaves } = await this.#database.request('REVIEW', { slave_ids });
+      const { slaves } = await this.#oracle.request('REVIEW', { slave_ids });
       this.#reviewDue = slaves.length > 0;
       for (const [slaveId, count, , confirmed, refuted] of slaves) {
         const slave = slavesById.get(slaveId);
@@ -196,7 +196,7 @@ export class SlaveHealthMonitor {
   async #setAside(slave: SlaveState, suspicion: Suspicion): Promise<void> {
     const { failed, builds, othersFailed, othersBuilds, since } = suspicion;
     const reason = `${String(failed)} of its last ${String(builds)} builds failed, compared with ${String(othersFailed)} of ${String(othersBuilds)} on other slaves in the same period`;
-    await this.#database.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
+    await this.#oracle.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
     this.#markSetAside(slave, reason, this.#options.clock.now());
     await this.review();
   }
@@ -255,7 +255,7 @@ export class SlaveHealthMonitor {
   #load(): Promise<void> {
     this.#loading ??= (async () => {
       try {
-        const { outcomes } = await this.#database.request('OUTCOMES', {});
+        const { outcomes } = await this.#oracle.request('OUTCOMES', {});
         for (const [slaveId, abi, platform, name, failed, rawFailureClass, ended, durationS] of outcomes) {
           if (failed && failurePolicy(failureClass(rawFailureClass)).environmental) continue;
           const result = { slaveId, package: name, failed, began: ended - durationS * 1000, ended };

@@ -22,8 +22,8 @@ const SENDING_RENEWAL_LIMIT_MS = 3_600_000;
  */
 export class SlaveLeases {
   readonly #clock: Clock;
-  readonly #fence: () => number;
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
+  readonly #assertLeader: () => number;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
   readonly #architect: ProtocolClient<typeof builds.verbs>;
   readonly #grantBatch: Batcher<SlaveState, GrantReply>;
   readonly #renewalBatch: Batcher<SlaveState, boolean>;
@@ -33,20 +33,20 @@ export class SlaveLeases {
   readonly #reportGrantError: (error: PiwError | undefined) => void;
 
   /**
-   * `fence` returns the revision of the Slave Driver's own lease. `reportGrantError` is called with the
+   * `assertLeader` returns the revision of the Slave Driver's own lease. `reportGrantError` is called with the
    * reason why no build can be granted, and with undefined when grants succeed again: the slaves themselves
    * are only told to wait.
    */
   constructor(
     bus: Bus,
     clock: Clock,
-    fence: () => number,
+    assertLeader: () => number,
     reportGrantError: (error: PiwError | undefined) => void = () => undefined,
   ) {
     this.#reportGrantError = reportGrantError;
     this.#clock = clock;
-    this.#fence = fence;
-    this.#database = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
+    this.#assertLeader = assertLeader;
+    this.#oracle = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 10_000, patienceMs: 30_000 });
     // Retried only if nobody received it: a build that was granted to a request whose answer got lost would
     // belong to nobody.
     this.#architect = new ProtocolClient(bus, builds, undefined, { timeoutMs: 4000, patienceMs: 4000 });
@@ -153,7 +153,7 @@ export class SlaveLeases {
    */
   async holds(slave: SlaveState, lease: number): Promise<boolean> {
     if (slave.lease) return slave.lease.lease === lease;
-    const record = await this.#database.request('GETLEASE', { lease, slave_id: slave.slaveId });
+    const record = await this.#oracle.request('GETLEASE', { lease, slave_id: slave.slaveId });
     const { package: name, version, abi, platform } = record;
     if (name === null || version === null || abi === null || platform === null) return false;
     slave.hold({ lease, package: name, version, abi, platform }, this.#clock.monotonicMs());
@@ -162,7 +162,7 @@ export class SlaveLeases {
 
   async #requestGrants(slaves: readonly SlaveState[]): Promise<readonly GrantReply[]> {
     const { granted } = await this.#architect.request('NEXT', {
-      fence: this.#fence(),
+      fence: this.#assertLeader(),
       lease_s: Math.max(...slaves.map((slave) => slave.leaseSeconds)),
       wants: slaves.map((slave) => [slave.slaveId, slave.hello.abi_tag, slave.hello.platform_tag]),
     });

@@ -4,15 +4,15 @@ import type { Log } from '../../src/log.js';
 import { fileToMessage } from '../../src/model/file-state.js';
 import type { LeaseState } from '../../src/model/lease-state.js';
 import type { FileOrigin } from '../../src/model/project.js';
-import type { fileSystem } from '../../src/protocols/file-juggler.js';
+import type { fileJuggler } from '../../src/protocols/file-juggler.js';
 import type { oracle } from '../../src/protocols/oracle.js';
 import type { Answer } from '../../src/protocols/protocol.js';
 import { fileRefusal } from '../../src/wheels/accept.js';
 import type { BuildState, FileTransfer } from './build-state.js';
-import { CLAIM_EXPIRY_S, type Leftovers } from './leftovers.js';
+import { RESERVATION_EXPIRY_S, type Leftovers } from './leftovers.js';
 import type { SlaveState } from './slave-state.js';
 
-type VerifyAnswer = Answer<typeof fileSystem.verbs, 'VERIFY'>;
+type VerifyAnswer = Answer<typeof fileJuggler.verbs, 'VERIFY'>;
 type NameConflict = Extract<VerifyAnswer, { verb: 'REFUSED' | 'TAKEN' }>;
 
 /** How many times one file may arrive damaged before the build is requeued: the package is not to blame. */
@@ -25,7 +25,7 @@ const BUILD_SIZE_FACTOR = 2;
 interface ResultFilesOptions {
   readonly log: Log;
   readonly database: ProtocolClient<typeof oracle.verbs>;
-  readonly files: ProtocolClient<typeof fileSystem.verbs>;
+  readonly files: ProtocolClient<typeof fileJuggler.verbs>;
   /** Maximum bytes of one wheel. */
   readonly maxWheelBytes: number;
   /** All slaves that have said HELLO. */
@@ -168,13 +168,13 @@ export class ResultFiles {
    *
    * A file that is not listed yet may be listed soon by another slave, an import or another master's Slave Driver, so
    * this build waits for that: a moment if the file is another slave's (`unlisted`), or longer (`wait`). A file that
-   * nobody has claimed for `CLAIM_EXPIRY_S` was left behind, and is removed.
+   * nobody has reserved for `RESERVATION_EXPIRY_S` was left behind, and is removed.
    */
   async #resolveNameConflict(
     slave: SlaveState,
     build: BuildState,
     transfer: FileTransfer,
-    { verb, standing }: NameConflict,
+    { verb, file_stamp: fileStamp }: NameConflict,
     awaitsListing: boolean,
   ): Promise<FileVerdict> {
     const { filename } = transfer.file;
@@ -195,13 +195,14 @@ export class ResultFiles {
     // The file will be listed at any moment, unless the other slave has lost its lease.
     if (publishedByOther && awaitsListing) return { is: 'unlisted' };
     // A file that this Slave Driver has published for a build that lost its lease can be removed at once: an unchanged
-    // stamp means that nobody has claimed it since.
+    // stamp means that nobody has reserved it since.
     const mayGo =
-      standing &&
-      (this.#options.leftovers.includes(filename, standing.stamp) || standing.age_s >= CLAIM_EXPIRY_S);
+      fileStamp &&
+      (this.#options.leftovers.includes(filename, fileStamp.stamp) ||
+        fileStamp.age_s >= RESERVATION_EXPIRY_S);
     if (mayGo) {
       this.#options.log.warning('unlisted file is removed to make room for a new one', fields);
-      const { stamp } = standing;
+      const { stamp } = fileStamp;
       await this.#options.files.request('REMOVE', { package: name, filename, stamp });
       return await this.verify(slave, build, transfer, awaitsListing);
     }

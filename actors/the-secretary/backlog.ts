@@ -18,16 +18,16 @@ interface BacklogUpdate {
  * the lease may record what was written and how the root lists it; anyone may add a request.
  */
 export class Backlog {
-  readonly #database: ProtocolClient<typeof oracle.verbs>;
-  readonly #fence: () => number;
+  readonly #oracle: ProtocolClient<typeof oracle.verbs>;
+  readonly #assertLeader: () => number;
   readonly #updateBatch: Batcher<BacklogUpdate, number>;
   /** The revision up to which each priority has been read. */
   readonly #readPositions = new Map<PagePriority, number>();
 
-  /** `fence` returns the revision of the lease, and throws PIW_NOT_LEADER. */
-  constructor(database: ProtocolClient<typeof oracle.verbs>, fence: () => number) {
-    this.#database = database;
-    this.#fence = fence;
+  /** `assertLeader` returns the revision of the lease, and throws PIW_NOT_LEADER. */
+  constructor(database: ProtocolClient<typeof oracle.verbs>, assertLeader: () => number) {
+    this.#oracle = database;
+    this.#assertLeader = assertLeader;
     this.#updateBatch = new Batcher({
       run: (updates) => this.#saveAll(updates),
       ...{ maxItems: 500, maxInFlight: 1, delayMs: 50 },
@@ -36,7 +36,7 @@ export class Backlog {
 
   /** Adds a request. */
   async add(kind: PageKind, argument: string): Promise<PageRequest> {
-    const { revisions } = await this.#database.request('SAVEPAGES', {
+    const { revisions } = await this.#oracle.request('SAVEPAGES', {
       ...{ fence: null, pages: [[kind, argument]], written: [], listed: [] },
     });
     return { kind, argument, revision: revisions[0] ?? 0 };
@@ -57,7 +57,7 @@ export class Backlog {
 
   /** Returns the requests that follow those of the last call, in order; none at the end. */
   async readNext(priority: PagePriority): Promise<readonly PageRequest[]> {
-    const { pages } = await this.#database.request('LOADPAGES', {
+    const { pages } = await this.#oracle.request('LOADPAGES', {
       priority,
       after: this.#readPositions.get(priority) ?? 0,
     });
@@ -72,8 +72,8 @@ export class Backlog {
   }
 
   async #saveAll(updates: readonly BacklogUpdate[]): Promise<readonly number[]> {
-    const { revisions } = await this.#database.request('SAVEPAGES', {
-      fence: this.#fence(),
+    const { revisions } = await this.#oracle.request('SAVEPAGES', {
+      fence: this.#assertLeader(),
       pages: updates.flatMap(({ next }) => (next ? [[next[0], next[1]] as [string, string]] : [])),
       written: updates.flatMap(({ written }) =>
         written.map(({ kind, argument, revision }): [string, string, number] => [kind, argument, revision]),

@@ -85,7 +85,7 @@ export class PageWriter {
   }
 
   /** From now on, uses this timeout for pages that are not site-wide, and doesn't retry if no Scribe is running. */
-  hurry(timeoutMs: number): void {
+  setShutdownTimeout(timeoutMs: number): void {
     this.#scribe = new ProtocolClient(this.#options.bus, scribe, undefined, { timeoutMs, once: true });
   }
 
@@ -187,17 +187,19 @@ export class PageWriter {
     freeWorker: () => void,
   ): Promise<FollowUps> {
     // The root no longer lists the package, so an empty page can be removed.
-    const leave = page.afterRoot > 0 && !this.isHeld(page);
+    const removeIfEmpty = page.afterRoot > 0 && !this.isHeld(page);
     return await this.#withSerial(async (serial) => {
-      const written = await this.#scribe.request('PKG', { package: name, serial, leave }).finally(freeWorker);
-      const removalDue = written.serial === null && written.stands;
+      const written = await this.#scribe
+        .request('PKG', { package: name, serial, remove_if_empty: removeIfEmpty })
+        .finally(freeWorker);
+      const removalDue = written.serial === null && written.empty_page_remains;
       const next = await this.#options.backlog.record({
         written: requests,
         listed: [name, written.serial],
         next: [removalDue ? 'PKG' : 'PACK', name],
       });
       page.afterRoot = removalDue ? this.#roots.started + 1 : 0;
-      const changed = written.serial === serial || (written.serial === null && !leave);
+      const changed = written.serial === serial || (written.serial === null && !removeIfEmpty);
       return { next, alsoDue: changed ? ['ROOT', 'SEARCH', 'SITEMAP'] : [] };
     });
   }

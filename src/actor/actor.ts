@@ -6,7 +6,7 @@ import {
   packError,
   type Answer,
   type Protocol,
-  type VerbMessage,
+  type RequestMessage,
   type VerbSpecs,
 } from '../protocols/protocol.js';
 import { PROTOCOL_VERSION, VERSION } from '../version.js';
@@ -29,8 +29,8 @@ export interface ActorContext {
   readonly log: Log;
   readonly clock: Clock;
   readonly pausing: PauseMode;
-  /** Returns the fence of a single's lease; 0 for pools. Throws PIW_NOT_LEADER if the lease is not held. */
-  readonly fence: () => number;
+  /** Throws PIW_NOT_LEADER unless this single holds its lease. Returns the fence of the lease; 0 for pools. */
+  readonly assertLeader: () => number;
   /** Ends the actor with an error that it must not survive. */
   readonly crash: (error: unknown) => void;
 }
@@ -43,7 +43,7 @@ export interface MessageOrigin {
 /** The handler of a message without an answer may return anything; undefined leaves the answer to another process. */
 type HandlerResult<A> = [A] extends [never] ? unknown : Promise<A> | A | undefined;
 type Handler<V extends VerbSpecs, K extends keyof V & string> = (
-  message: Extract<VerbMessage<V>, { verb: K }>,
+  message: Extract<RequestMessage<V>, { verb: K }>,
   from: MessageOrigin,
 ) => HandlerResult<Answer<V, K>>;
 export type Handlers<V extends VerbSpecs> = { readonly [K in keyof V & string]: Handler<V, K> };

@@ -103,7 +103,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     log,
     clock: options.clock ?? systemClock,
     pausing: spec.pausing,
-    fence: () => {
+    assertLeader: () => {
       lease?.check();
       return lease?.fence ?? 0;
     },

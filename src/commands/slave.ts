@@ -17,7 +17,7 @@ import { defaultConfigFiles, type Settings } from '../config.js';
 import { slaveConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
-import { PROTOCOL_VERSION, VERSION } from '../version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../version.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { sendToParent } from './parent.js';
 import { slaveFlags } from './slave-flags.js';
@@ -127,7 +127,7 @@ ${EXIT_CODES}`;
               sendToParent({ progress }, progress.state === 'building');
             },
             hello: {
-              version: `${VERSION}/${String(PROTOCOL_VERSION)}`,
+              version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
               build_timeout_s: settings.timeout,
               busy_interval_s: settings['busy-interval'],
               py_version_tag: interpreter.pyVersionTag,

@@ -1,7 +1,7 @@
 import type { ProjectChange, VersionChange } from '../protocols/feed.js';
 import { changeVersions, insertVersions } from './feed-versions.js';
 import { noteEvent } from './feed.js';
-import { fence } from './fences.js';
+import { assertNotFenced } from './fences.js';
 import { markPagesDue, markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { notifyQueue, requeue } from './queue.js';
@@ -21,7 +21,7 @@ export async function applyEvents(
   },
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', events.fence);
+    await assertNotFenced(db, 'cloud-gazer', events.fence);
     // Looks up thousands of rows by key; scanning the tables of all of PyPI would take seconds.
     await db.query(
       'set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off',

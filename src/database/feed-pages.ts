@@ -2,7 +2,7 @@ import type { Project } from '../model/project.js';
 import type { Release } from '../model/release.js';
 import { sortKey } from '../wheels/versions.js';
 import { noteEvent, postponePageFetch } from './feed.js';
-import { fence } from './fences.js';
+import { assertNotFenced } from './fences.js';
 import { upsertPackage } from './packages.js';
 import { markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
@@ -41,7 +41,7 @@ export async function applyPage(
   page: ProjectPageUpdate,
 ): Promise<{ readonly stale: boolean; readonly created: number; readonly unsettled: boolean }> {
   return await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', page.fence);
+    await assertNotFenced(db, 'cloud-gazer', page.fence);
     const { package: name, serial, status, etag, description } = page;
     await upsertPackage(db, { package: name, description, origin: 'feed', aliases: [] });
     const [before] = await db.query<{
@@ -134,7 +134,7 @@ export async function markPageUnchanged(
   name: string,
 ): Promise<{ readonly unsettled: boolean }> {
   return await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', revision);
+    await assertNotFenced(db, 'cloud-gazer', revision);
     const [row] = await db.query<{ package_id: number }>(
       'update packages set fetched_at = now(), missing_since = null where package = $1 returning package_id',
       [name],
@@ -159,7 +159,7 @@ export async function resolveMissingVersions(
   },
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', releaseList.fence);
+    await assertNotFenced(db, 'cloud-gazer', releaseList.fence);
     const [row] = await db.query<{ package_id: number }>(
       `update packages set list_serial = $2 where package = $1 and page_serial <= $2 returning package_id`,
       [releaseList.package, releaseList.serial],
@@ -193,7 +193,7 @@ export async function markPageMissing(
   isConfirmed: boolean,
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', revision);
+    await assertNotFenced(db, 'cloud-gazer', revision);
     const [row] = await db.query<{ package_id: number; removed: boolean }>(
       `update packages set missing_since = coalesce(missing_since, now()), fetched_at = now(), etag = null,
          removed_at = case when ($2 or removal_reported) and origin = 'feed' then coalesce(removed_at, now()) else removed_at end

@@ -1,5 +1,5 @@
 import type { FeedPosition } from '../protocols/feed.js';
-import { fence } from './fences.js';
+import { assertNotFenced } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
 export async function feedPosition(db: Queryable): Promise<FeedPosition> {
@@ -28,7 +28,7 @@ export async function queuePageFetches(
   urgent: boolean,
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', revision);
+    await assertNotFenced(db, 'cloud-gazer', revision);
     await db.query(
       `insert into packages (package, origin) select name, 'feed' from unnest($1::text[]) as g (name) order by name
        on conflict (package) do nothing`,
@@ -49,7 +49,7 @@ export async function cancelPageFetches(
   names: readonly string[],
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', revision);
+    await assertNotFenced(db, 'cloud-gazer', revision);
     await db.query(
       `delete from page_fetches f using packages p where p.package_id = f.package_id and p.package = any ($1)`,
       [names],
@@ -77,7 +77,7 @@ export async function recordFailedPageFetch(
   name: string,
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', revision);
+    await assertNotFenced(db, 'cloud-gazer', revision);
     await postponePageFetch(db, name);
   });
 }
@@ -146,7 +146,7 @@ export async function recordComparison(
   held: number | null,
 ): Promise<void> {
   await database.transaction(async (db) => {
-    await fence(db, 'cloud-gazer', revision);
+    await assertNotFenced(db, 'cloud-gazer', revision);
     await db.query(
       `update feed set held = $1, compared = now(),
          accepted = case when $1::int is null then 0 else accepted end`,

@@ -1,6 +1,6 @@
 import { PiwError } from '../errors.js';
 import type { PagePriority } from '../model/page.js';
-import { fence } from './fences.js';
+import { assertNotFenced } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
 type DuePageTuple = readonly [kind: string, argument: string, revision: number];
@@ -62,7 +62,7 @@ export async function savePages(
   { fence: revision, pages, written, listed }: PageUpdates,
 ): Promise<readonly number[]> {
   return await database.transaction(async (db) => {
-    if (revision !== null) await fence(db, SECRETARY_TASK, revision);
+    if (revision !== null) await assertNotFenced(db, SECRETARY_TASK, revision);
     else if (written.length > 0 || listed.length > 0)
       throw new PiwError('PIW_REFUSED', 'only the Secretary may report written or listed pages');
     const listings = listed.filter(([, serial]) => serial !== null);
@@ -129,7 +129,7 @@ export async function allocateSerials(
   revision: number,
 ): Promise<{ first: number; count: number }> {
   return await database.transaction(async (db) => {
-    await fence(db, SECRETARY_TASK, revision);
+    await assertNotFenced(db, SECRETARY_TASK, revision);
     const [row] = await db.query<{ first: number }>("select nextval('serials') as first");
     if (!row) throw new Error('a sequence always has a next value');
     return { first: row.first, count: 1000 };

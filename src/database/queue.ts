@@ -1,4 +1,4 @@
-import { fence, raiseFence } from './fences.js';
+import { assertNotFenced, recordFence } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
 /** A build that waits in the queue: the ids of its version and target. */
@@ -129,7 +129,7 @@ export async function leaseBuilds(
   assignments: readonly BuildAssignment[],
   revision: number,
 ): Promise<readonly LeasedBuild[]> {
-  await raiseFence(database, 'slave-driver', revision);
+  await recordFence(database, 'slave-driver', revision);
   const rows = await database.query<{
     version_id: number;
     target_id: number;
@@ -156,7 +156,7 @@ export async function leaseBuilds(
       revision,
     ],
   );
-  if (rows.length === 0) await fence(database, 'slave-driver', revision);
+  if (rows.length === 0) await assertNotFenced(database, 'slave-driver', revision);
   return rows.map((row) => ({
     versionId: row.version_id,
     targetId: row.target_id,

@@ -1,4 +1,4 @@
-import { fence } from './fences.js';
+import { assertNotFenced } from './fences.js';
 import type { Database, Queryable } from './pool.js';
 
 /** Changes that one call sums up at most, which takes about a second. */
@@ -13,7 +13,7 @@ const MONTH_FRESHNESS_FACTOR = 200;
  */
 export async function sumUp(database: Database, revision: number, limit = MAX_CHANGES): Promise<boolean> {
   return await database.transaction(async (db) => {
-    await fence(db, 'big-brother', revision);
+    await assertNotFenced(db, 'big-brother', revision);
     const [row] = await db.query<{ summed: number }>('select sum_up($1) as summed', [limit]);
     if (row?.summed === limit) return true;
     await refreshMonthTotals(db);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ProtocolClient } from '../actor/client.js';
 import type { Bus } from '../bus/bus.js';
 import { chase } from '../protocols/chase.js';
-import { fileSystem } from '../protocols/file-juggler.js';
+import { fileJuggler } from '../protocols/file-juggler.js';
 import { oracle } from '../protocols/oracle.js';
 import type { IndexedFile } from '../model/project.js';
 import { hashFile } from '../wheels/wheel.js';
@@ -82,10 +82,10 @@ export class SiteOutput {
       if (!(await isIntact(packageFolder, file))) lostVersions.add(file.version);
     for (const version of lostVersions) {
       const { filenames } = await database.request('DELBUILD', { package: name, version });
-      const juggler = new ProtocolClient(bus, fileSystem, undefined, PATIENT_TIMEOUTS);
+      const juggler = new ProtocolClient(bus, fileJuggler, undefined, PATIENT_TIMEOUTS);
       for (const filename of filenames) {
-        const { standing } = await juggler.request('STANDING', { package: name, filename });
-        if (standing) await juggler.request('REMOVE', { package: name, filename, stamp: standing.stamp });
+        const { file_stamp: fileStamp } = await juggler.request('GETSTAMP', { package: name, filename });
+        if (fileStamp) await juggler.request('REMOVE', { package: name, filename, stamp: fileStamp.stamp });
       }
     }
     const lostCount = missingFiles.filter(({ version }) => lostVersions.has(version)).length;

@@ -57,6 +57,6 @@ export const builds = new Protocol('builds', {
 export type GrantReply = Answer<typeof builds.verbs, 'NEXT'>['granted'][number];
 
 /** Published by the Architect: there may be builds for slaves of this target. Only a hint. */
-export const pending = new Protocol('pending', {
+export const buildHints = new Protocol('build-hints', {
   READY: { fields: { abi: Tag, platform: Tag, some: Flag } },
 });

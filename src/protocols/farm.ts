@@ -3,7 +3,7 @@ import { Protocol } from './protocol.js';
 
 /** The identity of a farm. A database keeps its installation id for ever, whatever processes use it. */
 const IDENTITY_FIELDS = {
-  /** As in a slave's HELLO: VERSION/PROTOCOL. */
+  /** VERSION/PROTOCOL: see src/version.ts. */
   version: ShortText,
   installation: ShortText,
   /** The host on which the tables were created, for people. */

@@ -115,13 +115,13 @@ export const feed = new Protocol('feed', {
     answers: DONE,
   },
   /** Queues fetches of these projects' pages, and creates unknown projects. */
-  LOOK: { fields: { fence, names: listOf(Name, 100_000), urgent: Flag }, answers: DONE },
+  QUEUEFETCH: { fields: { fence, names: listOf(Name, 100_000), urgent: Flag }, answers: DONE },
   /** Cancels the page fetches of projects that are no longer followed. */
-  FORGET: { fields: { fence, names: listOf(Name, 10_000) }, answers: DONE },
+  CANCELFETCH: { fields: { fence, names: listOf(Name, 10_000) }, answers: DONE },
   /** The page fetches that are due: [name, the last ETag, whether the project has a description]. */
-  LOOKS: {
+  DUEFETCHES: {
     fields: { limit: Count },
-    answers: { LOOKS: { looks: listOf(Type.Tuple([Name, orNull(ShortText), Flag]), 10_000) } },
+    answers: { FETCHES: { fetches: listOf(Type.Tuple([Name, orNull(ShortText), Flag]), 10_000) } },
   },
   /**
    * Applies a project's page. A version that it doesn't list is only missing, until an event says that it was removed,
@@ -149,13 +149,13 @@ export const feed = new Protocol('feed', {
     fields: { fence, package: Name, serial: Count, versions: listOf(Version, 100_000) },
     answers: DONE,
   },
-  /** The index has no such project: it is gone if another source agrees, and only missing otherwise. */
-  MISSING: { fields: { fence, package: Name, agreed: Flag }, answers: DONE },
+  /** The index has no such project: it is removed if another source confirms that, and only missing otherwise. */
+  MISSING: { fields: { fence, package: Name, confirmed: Flag }, answers: DONE },
   /** The page could not be fetched; the next fetch is postponed, longer after each failure. */
   FAILED: { fields: { fence, package: Name }, answers: DONE },
   /**
-   * Projects that are not gone, in byte order of their names, after `after`: [name, serial of its page, when the page
-   * was last fetched (0: never; null: a fetch is queued), whether a conditional fetch is cheap, whether it came from
+   * Projects that are not removed, in byte order of their names, after `after`: [name, serial of its page, when it was
+   * last fetched (0: never; null: a fetch is queued), whether a conditional fetch is cheap, whether it came from
    * the feed].
    */
   KNOWN: {

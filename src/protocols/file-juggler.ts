@@ -44,7 +44,7 @@ export const SEGMENT_BYTES = 2 * 960 * 1024;
 export const SEND_WINDOW_BYTES = 16 * 1024 * 1024;
 
 /**
- * The stamp of a published file, which changes whenever the file is published or claimed again, even with the same
+ * The stamp of a published file, which changes whenever the file is published or reserved again, even with the same
  * bytes, and the age of the stamp.
  */
 const FileStamp = Type.Object({ stamp: ShortText, age_s: Seconds }, { additionalProperties: false });
@@ -63,11 +63,11 @@ const verifyAnswers = {
   /** The farm's own disk is full or failing, whatever the file is. What has arrived stays; repeat VERIFY later. */
   LATER: { code: ShortText, reason: ShortText },
   /** The file can never be published: it is not a valid wheel, or another file has its name. */
-  REFUSED: { code: ShortText, reason: ShortText, standing: orNull(FileStamp) },
+  REFUSED: { code: ShortText, reason: ShortText, file_stamp: orNull(FileStamp) },
   /**
    * Another file has this name. If that is an earlier build of the same, VERIFY with `rebuilt` may give a build tag.
    */
-  TAKEN: { reason: ShortText, standing: orNull(FileStamp) },
+  TAKEN: { reason: ShortText, file_stamp: orNull(FileStamp) },
 };
 /** Wheels that were ever published: [filename, SHA-256]. */
 export const PublishedFiles = listOf(Type.Tuple([FileName, Sha256]), 100_000);
@@ -82,7 +82,7 @@ export type PublishedFiles = Static<typeof PublishedFiles>;
 const verifyFields = { transfer_id: SubjectToken, package: Package, rebuilt: Flag, past: PublishedFiles };
 
 /** The requests of other actors to the File Juggler. */
-export const fileSystem = new Protocol('fs', {
+export const fileJuggler = new Protocol('file-juggler', {
   /** Announces a file from the sender whose user is `sender`. Idempotent. */
   EXPECT: {
     fields: { transfer_id: SubjectToken, sender: SubjectToken, file_state: FileTuple },
@@ -100,20 +100,20 @@ export const fileSystem = new Protocol('fs', {
   /** Ends a transfer whose file is no longer wanted, and deletes what has arrived of it. */
   FORGET: { fields: { transfer_id: SubjectToken }, answers: done },
   /** The stamp of a published file; null: the file does not exist. */
-  STANDING: {
+  GETSTAMP: {
     fields: { package: Package, filename: FileName },
-    answers: { STANDS: { standing: orNull(FileStamp) } },
+    answers: { STAMP: { file_stamp: orNull(FileStamp) } },
   },
   /**
-   * Claims a published file for a build that will be logged soon, so that nobody removes it until then. Null: it is
-   * gone.
+   * Reserves a published file for a build that will be logged soon, so that nobody removes it until then. Null: the
+   * file does not exist.
    */
-  CLAIM: {
+  RESERVE: {
     fields: { package: Package, filename: FileName },
-    answers: { STANDS: { standing: orNull(FileStamp) } },
+    answers: { STAMP: { file_stamp: orNull(FileStamp) } },
   },
   /**
-   * Removes a published file and its metadata if it still has this stamp. KEPT: it has been published or claimed since.
+   * Removes a published file and its metadata if it still has this stamp. KEPT: it has been published or reserved since.
    * Deciding that a file may be removed and removing it are two steps, and the request may be repeated: the stamp from
    * before the decision makes both safe.
    */

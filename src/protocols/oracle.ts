@@ -143,12 +143,12 @@ export const oracle = new Protocol('db', {
   },
   QUEUEPKG: {
     fields: { package: Package },
-    answers: { STANDS: { exists: Flag, versions: listOf(QueuedVersion, 1_000_000) } },
+    answers: { STATES: { exists: Flag, versions: listOf(QueuedVersion, 1_000_000) } },
   },
   /** Versions with files that left the index more than `grace_s` seconds ago: [package, version]. */
-  GONE: {
+  REMOVED: {
     fields: { grace_s: Seconds, limit: Count },
-    answers: { GONE: { versions: listOf(Type.Tuple([Package, Version]), 10_000) } },
+    answers: { REMOVED: { versions: listOf(Type.Tuple([Package, Version]), 10_000) } },
   },
 
   NEWPKG: {
@@ -236,7 +236,7 @@ export const oracle = new Protocol('db', {
       written: listOf(DuePage),
       listed: listOf(Type.Tuple([Package, orNull(Count)])),
     },
-    answers: { NOTED: { revisions: listOf(Count) } },
+    answers: { SAVED: { revisions: listOf(Count) } },
   },
   /** The due pages of one priority, by revision, after revision `after`. */
   LOADPAGES: {

@@ -13,19 +13,19 @@ export interface VerbSpec {
 export type VerbSpecs = Readonly<Record<string, VerbSpec>>;
 
 type FieldValues<F extends FieldSchemas> = { readonly [K in keyof F]: Static<F[K]> };
-type VerbMessages<M extends Readonly<Record<string, FieldSchemas>>> = {
+type AnswerMessage<M extends Readonly<Record<string, FieldSchemas>>> = {
   [V in keyof M & string]: { readonly verb: V } & FieldValues<M[V]>;
 }[keyof M & string];
 
 /** The fields of verb K. */
 export type Body<V extends VerbSpecs, K extends keyof V> = FieldValues<V[K]['fields']>;
 /** Any message of the protocol that is not an answer, as an object with its verb. */
-export type VerbMessage<V extends VerbSpecs> = {
+export type RequestMessage<V extends VerbSpecs> = {
   [K in keyof V & string]: { readonly verb: K } & Body<V, K>;
 }[keyof V & string];
 /** Any answer to verb K. */
 export type Answer<V extends VerbSpecs, K extends keyof V> =
-  V[K]['answers'] extends Readonly<Record<string, FieldSchemas>> ? VerbMessages<V[K]['answers']> : never;
+  V[K]['answers'] extends Readonly<Record<string, FieldSchemas>> ? AnswerMessage<V[K]['answers']> : never;
 
 /** Any answer to any message of the protocol. */
 export type AnyAnswer<V extends VerbSpecs> = { [K in keyof V & string]: Answer<V, K> }[keyof V & string];
@@ -103,8 +103,8 @@ export class Protocol<V extends VerbSpecs> {
   }
 
   /** Decodes an array from outside. Throws PIW_MESSAGE_INVALID for anything that isn't a message of this protocol. */
-  unpack(array: unknown): VerbMessage<V> {
-    return codecFor(this.#requestCodecs, verbOf(array)).unpack(array as unknown[]) as VerbMessage<V>;
+  unpack(array: unknown): RequestMessage<V> {
+    return codecFor(this.#requestCodecs, verbOf(array)).unpack(array as unknown[]) as RequestMessage<V>;
   }
 
   /** Encodes an answer to `verb`. Throws PIW_MESSAGE_INVALID if it is not one of the verb's answers. */

@@ -39,12 +39,13 @@ export const scribe = new Protocol('scribe', {
   ...commonVerbs,
   /**
    * A package's page in the simple index, and its project page. An index page that no longer lists any file is removed
-   * if `leave` is true, which means that the root doesn't list it. Answered with the serial of the page as it is now
-   * (null: it lists no file) and, in `stands`, whether a page without files is left that has to be removed.
+   * if `remove_if_empty` is true, which means that the root doesn't list it. Answered with the serial of the page as it
+   * is now (null: it lists no file) and, in `empty_page_remains`, whether a page without files is left that has to be
+   * removed.
    */
   PKG: {
-    fields: { package: Package, serial: Count, leave: Flag },
-    answers: { WRITTEN: { serial: orNull(Count), stands: Flag } },
+    fields: { package: Package, serial: Count, remove_if_empty: Flag },
+    answers: { WRITTEN: { serial: orNull(Count), empty_page_remains: Flag } },
   },
   PROJECT: { fields: { package: Package, serial: Count }, answers: DONE },
   /** The root of the simple index. All pages with a serial up to this one have been written already. */

@@ -61,7 +61,7 @@ export class IncomingFile implements ExpectedFile {
         const bytes = data.subarray(start - offset, end - offset);
         if (this.#files) writeAll(this.#files.part, bytes, start);
         else this.contents?.set(bytes, start);
-        this.state.chunk(start, end - start);
+        this.state.markReceived(start, end - start);
         this.#updateHash(start, bytes);
         this.#addRange({ start, end });
         this.#unsyncedBytes += end - start;

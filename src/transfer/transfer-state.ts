@@ -14,7 +14,7 @@ export class TransferState {
 
   constructor(size: number, have: Iterable<ByteRange> = []) {
     this.size = size;
-    for (const range of have) this.chunk(range.start, range.end - range.start);
+    for (const range of have) this.markReceived(range.start, range.end - range.start);
   }
 
   /**
@@ -33,7 +33,7 @@ export class TransferState {
   }
 
   /** Records that bytes have arrived. Returns false, and records nothing, if they are not a part of this file. */
-  chunk(offset: number, length: number): boolean {
+  markReceived(offset: number, length: number): boolean {
     const end = offset + length;
     if (!Number.isSafeInteger(offset) || offset < 0 || length <= 0 || end > this.size) return false;
     const ranges = [...this.#receivedRanges, { start: offset, end }].sort((a, b) => a.start - b.start);
@@ -42,7 +42,7 @@ export class TransferState {
   }
 
   /** Returns the first missing range; undefined if nothing is missing. */
-  fetch(): ByteRange | undefined {
+  firstMissingRange(): ByteRange | undefined {
     let missing: Iterable<ByteRange> = this.size === 0 ? [] : [{ start: 0, end: this.size }];
     for (const range of this.#receivedRanges) missing = exclude(missing, range);
     const [first] = missing;

@@ -5,7 +5,7 @@ import { PiwError } from '../errors.js';
 import type { FileState } from '../model/file-state.js';
 import { codeOf, undefinedIfMissing } from '../files/disk.js';
 import { normalise } from './names.js';
-import { claim, freeAbandonedName } from './published.js';
+import { reserveFile, freeAbandonedName } from './published.js';
 import { MAX_WHEEL_NAME_LENGTH, parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
 import { hashFile } from './wheel.js';
@@ -47,7 +47,7 @@ export function matchingWheels(wheel: WheelName, names: readonly string[]): read
  * Links the wheel at `source` into its folder, and returns the name that it gets there:
  *
  *   - its own, if that is free;
- *   - that of a wheel with the same bytes, if there is one, which it claims, so that a retry returns the same name;
+ *   - that of a wheel with the same bytes, if there is one, which it reserves, so that a retry returns the same name;
  *   - its own with the next build tag, if `tagPolicy` allows it.
  *
  * A name that once stood for other bytes (in `past`) is never reused, even if it is free now. The WHEEL file
@@ -71,8 +71,8 @@ export async function takeName(
     const existing = matchingWheels(wheel, await readdir(folder));
     const identical = await findAsync(existing, ({ filename }) => hasSameBytes(join(folder, filename), file));
     if (identical) {
-      // A process about to remove it sees the claim; if it is already gone, it is published again.
-      if (await claim(join(folder, identical.filename))) return identical.filename;
+      // A process about to remove it sees the reservation; if it is already gone, it is published again.
+      if (await reserveFile(join(folder, identical.filename))) return identical.filename;
       continue;
     }
     // A wheel that was removed returns under its former name.

@@ -12,17 +12,17 @@ import { codeOf, undefinedIfMissing } from '../files/disk.js';
 const STAND_IN_EXPIRY_MS = 60_000;
 
 /**
- * A published file's state at one moment. The stamp changes whenever somebody publishes or claims the file,
+ * The stamp of a published file, and its age. The stamp changes whenever somebody publishes or reserves the file,
  * even with the same bytes.
  */
-export interface Standing {
+export interface FileStamp {
   readonly stamp: string;
-  /** Seconds since it was last published or claimed. */
+  /** Seconds since it was last published or reserved. */
   readonly age_s: number;
 }
 
-/** Returns the state of a published file; undefined if there is none. */
-export function standingOf(path: string): Standing | undefined {
+/** Returns the stamp of a published file; undefined if there is none. */
+export function stampOf(path: string): FileStamp | undefined {
   const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
   if (!stats) return undefined;
   const { ino, mtimeNs } = stats;
@@ -31,37 +31,37 @@ export function standingOf(path: string): Standing | undefined {
 }
 
 /**
- * Claims a file for a build that is not listed yet: its stamp changes, so that a process that has already
- * decided to remove it leaves it alone. Returns undefined if it is gone or was replaced: claim again, or
+ * Reserves a file for a build that is not listed yet: its stamp changes, so that a process that has already
+ * decided to remove it leaves it alone. Returns undefined if it is gone or was replaced: reserve it again, or
  * publish it anew.
  *
- * This writes the claim first, and then checks that the file is there. tryRemove() does the reverse: it takes
- * the name away first, and then looks for a claim. So at least one of the two sees the other, however their
+ * This reserves the file first, and then checks that the file is there. tryRemove() does the reverse: it takes
+ * the name away first, and then looks for a reservation. So at least one of the two sees the other, however their
  * steps interleave.
  */
-export async function claim(path: string): Promise<Standing | undefined> {
+export async function reserveFile(path: string): Promise<FileStamp | undefined> {
   return await undefinedIfMissing(async () => {
     const original = await stat(path);
     // Later than before, even within one tick of the file system's clock.
-    const claimedAtS = Math.max(Date.now(), original.mtimeMs + 2) / 1000;
-    await utimes(path, claimedAtS, claimedAtS);
-    return (await stat(path)).ino === original.ino ? standingOf(path) : undefined;
+    const reservedAtS = Math.max(Date.now(), original.mtimeMs + 2) / 1000;
+    await utimes(path, reservedAtS, reservedAtS);
+    return (await stat(path)).ino === original.ino ? stampOf(path) : undefined;
   });
 }
 
 /**
  * Removes a file and its metadata if its stamp is unchanged. Returns false if somebody has published or
- * claimed it since; then it stays. Returns true also if there is none, so that repeating it is harmless.
+ * reserved it since; then it stays. Returns true also if there is none, so that repeating it is harmless.
  *
  * A dangling symbolic link takes its place until the decision is made: nobody can publish other bytes under
  * its name in the meantime, and readers find that it doesn't exist.
  */
 export async function removeIfUnchanged(path: string, stamp: string): Promise<boolean> {
   for (;;) {
-    const standing = standingOf(path);
-    if (standing === undefined && !(await isStandIn(path))) return true;
-    if (standing && standing.stamp !== stamp) return false;
-    const removed = standing && (await tryRemove(path, stamp));
+    const fileStamp = stampOf(path);
+    if (fileStamp === undefined && !(await isStandIn(path))) return true;
+    if (fileStamp && fileStamp.stamp !== stamp) return false;
+    const removed = fileStamp && (await tryRemove(path, stamp));
     if (removed !== undefined) return removed;
     // Another process is removing it, or was killed while doing so.
     if (await freeAbandonedName(path)) await removeIfEmpty(dirname(path));
@@ -80,7 +80,7 @@ async function tryRemove(path: string, stamp: string): Promise<boolean | undefin
     await undefinedIfMissing(() => rename(`${path}.metadata`, metadata));
     if (standIn === undefined) await unlink(path);
     else await rename(standIn, path);
-    if (standingOf(hidden)?.stamp !== stamp) {
+    if (stampOf(hidden)?.stamp !== stamp) {
       await rename(hidden, path);
       await linkIfFree(metadata, `${path}.metadata`);
       return false;

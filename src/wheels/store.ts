@@ -18,7 +18,7 @@ import {
   undefinedIfMissing,
   withDiskErrors,
 } from '../files/disk.js';
-import { claim, standingOf, removeIfUnchanged, type Standing } from './published.js';
+import { reserveFile, stampOf, removeIfUnchanged, type FileStamp } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 
 export type TransferVerdict =
@@ -34,18 +34,18 @@ export type TransferVerdict =
   | { readonly verb: 'AGAIN'; readonly reason: string }
   | { readonly verb: 'LATER'; readonly code: string; readonly reason: string }
   /**
-   * `standing` is the state of the file that has the name; null if that is not the reason, or it is gone
-   * again.
+   * `file_stamp` is that of the file that has the name; null if that is not the reason, or the file no longer
+   * exists.
    */
-  | { readonly verb: 'TAKEN'; readonly reason: string; readonly standing: Standing | null }
+  | { readonly verb: 'TAKEN'; readonly reason: string; readonly file_stamp: FileStamp | null }
   | {
       readonly verb: 'REFUSED';
       readonly code: string;
       readonly reason: string;
-      readonly standing: Standing | null;
+      readonly file_stamp: FileStamp | null;
     };
 
-/** Whether a published file was removed, or kept because somebody has published or claimed it since. */
+/** Whether a published file was removed, or kept because somebody has published or reserved it since. */
 type RemovalOutcome = 'DONE' | 'KEPT';
 
 const EXPECTED_SUFFIX = '.json';
@@ -265,11 +265,12 @@ export class WheelStore {
       const { code, message } = error;
       if (code !== 'PIW_FILE_EXISTS') {
         await this.forget(transferId);
-        return { verb: 'REFUSED', code, reason: message, standing: null };
+        return { verb: 'REFUSED', code, reason: message, file_stamp: null };
       }
-      const standing = this.standing(packageName, file.filename) ?? null;
-      if (this.#tagPolicy.published && !rebuilt) return { verb: 'TAKEN', reason: message, standing };
-      return { verb: 'REFUSED', code, reason: message, standing };
+      const fileStamp = this.fileStamp(packageName, file.filename) ?? null;
+      if (this.#tagPolicy.published && !rebuilt)
+        return { verb: 'TAKEN', reason: message, file_stamp: fileStamp };
+      return { verb: 'REFUSED', code, reason: message, file_stamp: fileStamp };
     }
   }
 
@@ -289,23 +290,23 @@ export class WheelStore {
 
   /**
    * Removes a published file and its metadata if its stamp is unchanged: not if anybody has published or
-   * claimed it since. Returns DONE also if there is none.
+   * reserved it since. Returns DONE also if there is none.
    */
   async remove(packageName: string, filename: string, stamp: string): Promise<RemovalOutcome> {
     const target = this.pathOf(packageName, filename);
     return (await withDiskErrors(target, () => removeIfUnchanged(target, stamp))) ? 'DONE' : 'KEPT';
   }
 
-  /** Returns the state of a published file; undefined if there is none. */
-  standing(packageName: string, filename: string): Standing | undefined {
+  /** Returns the stamp of a published file; undefined if there is none. */
+  fileStamp(packageName: string, filename: string): FileStamp | undefined {
     const target = this.pathOf(packageName, filename);
-    return withDiskErrors(target, () => standingOf(target));
+    return withDiskErrors(target, () => stampOf(target));
   }
 
-  /** Claims a published file for a build that is not listed yet; returns undefined if it is gone. */
-  async claim(packageName: string, filename: string): Promise<Standing | undefined> {
+  /** Reserves a published file for a build that is not listed yet; returns undefined if it is gone. */
+  async reserve(packageName: string, filename: string): Promise<FileStamp | undefined> {
     const target = this.pathOf(packageName, filename);
-    return await withDiskErrors(target, () => claim(target));
+    return await withDiskErrors(target, () => reserveFile(target));
   }
 
   /** Returns the total and free bytes of the file system. */
@@ -394,7 +395,7 @@ export class WheelStore {
     moveIntoPlace(metadataTemporary, join(folder, `${filename}.metadata`));
     await syncFolder(folder);
     if (createdFolder !== undefined) await syncFolder(dirname(folder));
-    return { filename, stamp: standingOf(join(folder, filename))?.stamp ?? '' };
+    return { filename, stamp: stampOf(join(folder, filename))?.stamp ?? '' };
   }
 
   /** Returns the saved state of the bytes on the disk; an empty one if the bytes are gone. */

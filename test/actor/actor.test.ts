@@ -46,7 +46,7 @@ async function startTalker(
       log: createLog('talker', 'debug', (line) => lines.push(line)),
       clock: systemClock,
       pausing,
-      fence: () => 0,
+      assertLeader: () => 0,
       crash: (error) => crashes.push(error),
     },
     {

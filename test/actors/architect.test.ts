@@ -7,7 +7,7 @@ import type { Bus } from '../../src/bus/bus.js';
 import { Database, type SqlRow } from '../../src/database/pool.js';
 import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
-import { builds, pending } from '../../src/protocols/builds.js';
+import { builds, buildHints } from '../../src/protocols/builds.js';
 import type { Release } from '../../src/model/release.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
@@ -56,14 +56,14 @@ class ArchitectStage {
         ...{
           clock: clockWithoutPolls,
           pausing: 'stops',
-          fence: () => 1,
+          assertLeader: () => 1,
           crash: (error) => crashes.push(error),
         },
       },
       stage.#delayed(await Database.open(dsn, 'architect', { byKey: true })),
       { backlogOrder: 'newest', weights: [16, 4, 1], ...settings },
     );
-    const readySubscription = bus.subscribe(bus.subject(pending.name, '*'));
+    const readySubscription = bus.subscribe(bus.subject(buildHints.name, '*'));
     const reading = (async () => {
       for await (const { subject } of readySubscription) stage.ready += subject.endsWith('.READY') ? 1 : 0;
     })();

@@ -15,7 +15,7 @@ import type { Bus } from '../../src/bus/bus.js';
 import { messageBucket } from '../../src/bus/claims.js';
 import { loadSettings, type RawSettings } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
-import { SEGMENT_BYTES, userBucketName, fileSystem, transfer } from '../../src/protocols/file-juggler.js';
+import { SEGMENT_BYTES, userBucketName, fileJuggler, transfer } from '../../src/protocols/file-juggler.js';
 import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
@@ -47,7 +47,7 @@ async function stage(t: Test, jugglers = 1, overrides: RawSettings = {}) {
   };
   const stops = Array.from({ length: jugglers }, start);
   const bus = await testBus(t, prefix);
-  const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
+  const files = new ProtocolClient(bus, fileJuggler, undefined, { timeoutMs: 10_000, patienceMs: 20_000 });
   await until(() => logLines.filter((line) => line.includes('at work')).length === jugglers);
   const folder = mkdtempSync(join(tmpdir(), 'piw-juggler-built-'));
   const wheel = async (bytes: number, name = 'demo') => {

@@ -10,7 +10,7 @@ import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
 import { slaveDriver, type SlaveHello } from '../../src/protocols/slave-driver.js';
 import { fileToMessage } from '../../src/model/file-state.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { testBus } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
@@ -22,7 +22,7 @@ t.setTimeout(120_000);
 
 const ABI = 'cp311';
 const HELLO: SlaveHello = {
-  ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
+  ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
   ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'x' },
   ...{ os_name: 'x', os_version: 'x', board: null, lacks: [], clock: 0 },
 };

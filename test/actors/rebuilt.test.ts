@@ -6,7 +6,7 @@ import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { logBuilds } from '../../src/database/builds.js';
-import { fileSystem } from '../../src/protocols/file-juggler.js';
+import { fileJuggler } from '../../src/protocols/file-juggler.js';
 import { fileToMessage } from '../../src/model/file-state.js';
 import { until } from '../helpers/bus.js';
 import { runTask } from '../helpers/command.js';
@@ -105,7 +105,7 @@ void t.test('a restarted Slave Driver finds the outcome of a transfer that it do
   t.equal(await slave.request('BUILT'), 'SEND');
   await slave.send();
   // It has the file published, and is killed before it hears the outcome.
-  const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 5000 });
+  const files = new ProtocolClient(bus, fileJuggler, undefined, { timeoutMs: 5000 });
   const id = `${String(slave.lease)}-0`;
   await files.request('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true, past: [] });
   await driver.stop();

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { fileToMessage } from '../../src/model/file-state.js';
-import { fileSystem } from '../../src/protocols/file-juggler.js';
+import { fileJuggler } from '../../src/protocols/file-juggler.js';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
 import { until } from '../helpers/bus.js';
 import { ABI, MASTER_TASKS, slaveHello, testMaster } from '../helpers/master.js';
@@ -30,7 +30,7 @@ async function stage(t: Test) {
     new ScriptedSession(master.bus, 'two', path),
   ];
   for (const session of [first, second]) await session.request('HELLO');
-  const files = new ProtocolClient(master.bus, fileSystem, undefined, {
+  const files = new ProtocolClient(master.bus, fileJuggler, undefined, {
     timeoutMs: 5000,
     patienceMs: 20_000,
   });
@@ -54,7 +54,7 @@ void t.test('a file whose build was lost serves the next slave that builds the s
     rebuilt: false,
     past: [],
   });
-  const { standing } = await files.request('STANDING', fileKey);
+  const { file_stamp: fileStamp } = await files.request('GETSTAMP', fileKey);
   t.same(await db.query(LISTED_FILES), [], 'nothing lists it, so it may be removed');
   // The lease is lost; another slave gets the build, and delivers the same bytes.
   await db.query('update queue set lease = null, slave_id = null, leased_until = null');
@@ -63,7 +63,7 @@ void t.test('a file whose build was lost serves the next slave that builds the s
   await second.send();
   t.equal(await second.request('SENT'), 'DONE');
   t.same(await db.query(LISTED_FILES), [{ filename: fileKey.filename }]);
-  const { stamp = '' } = standing ?? {};
+  const { stamp = '' } = fileStamp ?? {};
   // Only now is the earlier decision carried out, and repeated as if its answer had been lost.
   for (let n = 0; n < 2; n += 1)
     t.match(await files.request('REMOVE', { ...fileKey, stamp }), { verb: 'KEPT' });
@@ -98,8 +98,11 @@ void t.test('a file that another build has just published is waited for and not 
   t.equal(await other.request('SENT'), 'WAIT');
   t.ok(isOriginal(), 'it is kept');
   t.same(await db.query('select 1 from builds'), [], 'nothing is recorded');
-  const { standing } = await files.request('STANDING', { package: 'demo', filename: basename(path) });
-  await files.request('REMOVE', { package: 'demo', filename: basename(path), stamp: standing?.stamp ?? '' });
+  const { file_stamp: fileStamp } = await files.request('GETSTAMP', {
+    package: 'demo',
+    filename: basename(path),
+  });
+  await files.request('REMOVE', { package: 'demo', filename: basename(path), stamp: fileStamp?.stamp ?? '' });
   t.equal(
     await other.request('SENT'),
     'DONE',

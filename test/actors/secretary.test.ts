@@ -45,10 +45,10 @@ class FakeScribe extends Actor {
       return done;
     };
     this.serve(scribe, {
-      PKG: async ({ package: name, serial, leave }) => {
-        await write(`PKG ${name}${leave ? ' leave' : ''}`);
+      PKG: async ({ package: name, serial, remove_if_empty: removeIfEmpty }) => {
+        await write(`PKG ${name}${removeIfEmpty ? ' if empty' : ''}`);
         const empty = this.empty.has(name);
-        return { verb: 'WRITTEN', serial: empty ? null : serial, stands: !leave };
+        return { verb: 'WRITTEN', serial: empty ? null : serial, empty_page_remains: !removeIfEmpty };
       },
       ROOT: async ({ serial }) => {
         this.roots.push(serial);
@@ -90,7 +90,7 @@ async function stage(t: Test): Promise<SecretaryStage> {
   const sink = (line: string): void => void warnings.push(line);
   const context = (task: string, fence = 0, clock = systemClock) => ({
     ...{ task, bus, log: createLog(task, 'warning', sink), clock },
-    ...{ pausing: 'ignores' as const, fence: () => fence },
+    ...{ pausing: 'ignores' as const, assertLeader: () => fence },
     crash: (error: unknown) => {
       throw error;
     },
@@ -316,7 +316,7 @@ void t.test('an empty page is removed once a root without it is written', async 
   t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'a crash would not lose that');
   pages.rootLatch = undefined;
   open();
-  await until(() => pages.requests.includes('PKG a leave'));
+  await until(() => pages.requests.includes('PKG a if empty'));
   await until(async () => (await backlog(db)).length === 0);
 });
 

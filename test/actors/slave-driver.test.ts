@@ -158,7 +158,7 @@ void t.test('a slave of another version is told which one is required', async (t
   });
   const hello = { ...slaveHello(), clock: Date.now() };
   const answer = await client.request('HELLO', { ...hello, version: '0.0.1/1' });
-  t.match(answer, { verb: 'BYE', reason: /this master is piw \S+ with protocol \d+/ });
+  t.match(answer, { verb: 'BYE', reason: /this master is piw \S+ with slave protocol \d+/ });
   const array = [...slaveDriver.pack('HELLO', hello), 'a field of another version'];
   const raw = (await bus.request(bus.subject(slaveDriver.name, 'slave', 'old', 'HELLO'), array)) as unknown[];
   t.equal(raw[0], 'ERROR');

@@ -11,7 +11,7 @@ import { slaveDriver } from '../../src/protocols/slave-driver.js';
 import { parseEvent, type ChangeEvent } from '../../src/pypi/changelog.js';
 import { foldEvents } from '../../src/pypi/fold.js';
 import { EventReorderer } from '../../src/pypi/reorder.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import type { Benchmark } from './bench.js';
 import { PLATFORM, abisOf, fillPypiShape } from './pypi-shape.js';
 import { quantile } from './quantile.js';
@@ -112,7 +112,11 @@ async function firstBuild(address: string, abi: string, startedAt: number): Prom
     patienceMs: 60_000,
   });
   await client.request('HELLO', {
-    ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+    ...{
+      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+      build_timeout_s: 3600,
+      busy_interval_s: 30,
+    },
     ...{ py_version_tag: abi, abi_tag: abi, platform_tag: PLATFORM, label: 'first', os_name: 'none' },
     ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
   });

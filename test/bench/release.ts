@@ -4,7 +4,7 @@ import { Bus } from '../../src/bus/bus.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
 import { slaveDriver, wake } from '../../src/protocols/slave-driver.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { FakePypi, randomWorld } from '../helpers/fake-pypi.js';
 import type { Benchmark } from './bench.js';
 import { PLATFORM } from './pypi-shape.js';
@@ -112,7 +112,11 @@ class IdleSlave {
     const slave = new IdleSlave(bus);
     void slave.#listen();
     await slave.#slaveDriver.request('HELLO', {
-      ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+      ...{
+        version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+        build_timeout_s: 3600,
+        busy_interval_s: 30,
+      },
       ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'idle', os_name: 'none' },
       ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
     });

@@ -9,7 +9,7 @@ import type { MachineStats } from '../../src/model/fields.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { fileToMessage } from '../../src/model/file-state.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { storedWheel } from '../helpers/stored-wheel.js';
 import { quantile } from './quantile.js';
 
@@ -160,7 +160,7 @@ async function main({
 
 async function hello(master: ProtocolClient<typeof slaveDriver.verbs>, number: number): Promise<void> {
   const answer = await master.request('HELLO', {
-    version: `${VERSION}/${String(PROTOCOL_VERSION)}`,
+    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
     build_timeout_s: 3600,
     busy_interval_s: 30,
     py_version_tag: 'cp311',

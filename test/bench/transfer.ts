@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { fileSystem } from '../../src/protocols/file-juggler.js';
+import { fileJuggler } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { writeLargeWheel } from '../helpers/stored-wheel.js';
@@ -136,7 +136,7 @@ interface TransferJob {
 
 /** Sends a file from the slave, verifies it and removes it again. Returns the rate, MB per second. */
 async function deliver(bus: Bus, slave: WorkerProcess, { path, file }: TransferJob): Promise<number> {
-  const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 60_000 });
+  const files = new ProtocolClient(bus, fileJuggler, undefined, { timeoutMs: 60_000 });
   const transferId = `bench-${file.package_tag}`;
   await files.request('EXPECT', {
     transfer_id: transferId,

@@ -36,7 +36,7 @@ import { findPython } from '../../src/servers/python.js';
 import { stageProgram } from '../../src/farm/stage.js';
 import { createLog } from '../../src/log.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { fillQueue } from '../bench/dispatch.js';
 import { ControlledNats } from '../helpers/controlled-nats.js';
 import { storedWheel } from '../helpers/stored-wheel.js';
@@ -209,7 +209,11 @@ async function startSlave(
     log: createLog(`slave ${String(index)}`, 'info', (line) => slaveLog.push(line)),
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
     hello: {
-      ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+      ...{
+        version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+        build_timeout_s: 3600,
+        busy_interval_s: 30,
+      },
       ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
       ...{ label: `slave ${String(index)}`, os_name: 'none', os_version: '', board: null, lacks: [] },
     },

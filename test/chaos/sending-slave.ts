@@ -13,7 +13,7 @@ import { PiwError, errorMessage } from '../../src/errors.js';
 import type { Answer, Body } from '../../src/protocols/protocol.js';
 import { slaveDriver, type SlaveAnswer, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { fileToMessage, type FileState } from '../../src/model/file-state.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 
 /** A wheel to deliver. */
@@ -57,7 +57,11 @@ async function request<K extends keyof SlaveVerbs>(
 
 async function hello(): Promise<void> {
   await request('HELLO', {
-    ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+    ...{
+      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+      build_timeout_s: 3600,
+      busy_interval_s: 30,
+    },
     ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64', label: 'chaos' },
     ...{ os_name: 'none', os_version: '', board: null, lacks: [], clock: Date.now() },
   });

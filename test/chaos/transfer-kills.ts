@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { fileSystem, SEND_WINDOW_BYTES } from '../../src/protocols/file-juggler.js';
+import { fileJuggler, SEND_WINDOW_BYTES } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import { hashFile } from '../../src/wheels/wheel.js';
 import { fillQueue } from '../bench/dispatch.js';
@@ -123,10 +123,10 @@ async function transferOnce(
   const published = await hashFile(target).catch(() => undefined);
   const intact = verb === 'DONE' && published?.sha256 === file.filehash;
   const bus = await stage.connect();
-  const files = new ProtocolClient(bus, fileSystem, undefined, { timeoutMs: 20_000, patienceMs: 30_000 });
+  const files = new ProtocolClient(bus, fileJuggler, undefined, { timeoutMs: 20_000, patienceMs: 30_000 });
   const fileKey = { package: file.package_tag, filename: file.filename };
-  const { standing } = await files.request('STANDING', fileKey);
-  if (standing) await files.request('REMOVE', { ...fileKey, stamp: standing.stamp });
+  const { file_stamp: fileStamp } = await files.request('GETSTAMP', fileKey);
+  if (fileStamp) await files.request('REMOVE', { ...fileKey, stamp: fileStamp.stamp });
   await bus.drain();
   return { ms, resentBytes: sentBefore + sent - file.filesize, interruptions, intact, killedAt };
 }

@@ -6,7 +6,7 @@ import type { Database } from '../../src/database/pool.js';
 import { fillSlice } from '../../src/database/targets.js';
 import { addReleases } from '../../src/database/versions.js';
 import { slaveDriver } from '../../src/protocols/slave-driver.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { piwRunner, piwRunnerWithTasks, type PiwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
@@ -173,7 +173,7 @@ void t.test('a slave with an unregistered target gets no work until the logged c
     patienceMs: 30_000,
   });
   await slave.request('HELLO', {
-    ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
+    ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
     ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: ARM, label: 'anvil', os_name: '' },
     ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
   });

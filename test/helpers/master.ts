@@ -13,7 +13,7 @@ import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
 import { slaveControl, type SlaveStatus } from '../../src/protocols/control.js';
 import type { SlaveHello } from '../../src/protocols/slave-driver.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { testBus, until } from './bus.js';
 import { runTasks } from './command.js';
 import { testDatabase } from './database.js';
@@ -84,7 +84,7 @@ export async function testMaster(
 }
 
 export const slaveHello = (label = 'anvil'): Omit<SlaveHello, 'clock'> => ({
-  ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
+  ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
   ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
   ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
 });

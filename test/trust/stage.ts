@@ -17,7 +17,7 @@ import type { Database } from '../../src/database/pool.js';
 import { createLog } from '../../src/log.js';
 import { parseTransferId } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { PROTOCOL_VERSION, VERSION } from '../../src/version.js';
+import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
@@ -220,7 +220,7 @@ async function runHonestSlave(t: Test, address: string, output: string): Promise
 }
 
 const helloFields = (label: string) => ({
-  ...{ version: `${VERSION}/${String(PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
+  ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
   ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
   ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
 });

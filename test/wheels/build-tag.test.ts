@@ -197,7 +197,7 @@ void t.test('a removal frees the name, and removes the metadata too', async (t) 
   const { store, wheels, folder } = await setUp();
   for (let n = 0; n < 3; n += 1) await publish(store, await buildWheel());
   const remove = async (name: string) => {
-    const { stamp = '' } = store.standing('demo', name) ?? {};
+    const { stamp = '' } = store.fileStamp('demo', name) ?? {};
     t.equal(await store.remove('demo', name, stamp), 'DONE');
   };
   await remove(tagged('1'));

@@ -57,7 +57,7 @@ async function stage() {
 }
 
 function stampOf(store: WheelStore): string {
-  return store.standing('demo', NAME)?.stamp ?? 'none';
+  return store.fileStamp('demo', NAME)?.stamp ?? 'none';
 }
 
 void t.test('a file that was published again after the decision to remove it is kept', async (t) => {
@@ -90,11 +90,11 @@ void t.test('a claimed file is kept, and a file that is gone cannot be claimed',
   const { store } = await stage();
   await publish(store, await buildWheel());
   const stamp = stampOf(store);
-  const claimed = await store.claim('demo', NAME);
+  const claimed = await store.reserve('demo', NAME);
   t.not(claimed?.stamp, stamp);
   t.equal(await store.remove('demo', NAME, stamp), 'KEPT');
   t.equal(await store.remove('demo', NAME, claimed?.stamp ?? ''), 'DONE');
-  t.equal(await store.claim('demo', NAME), undefined);
+  t.equal(await store.reserve('demo', NAME), undefined);
 });
 
 void t.test('a file published during a removal exists afterwards, whichever came first', async (t) => {

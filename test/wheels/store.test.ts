@@ -30,9 +30,9 @@ void t.test(
     const { store, output, bytes, file } = await setUp();
     await store.expect({ transferId: 'x-1', sender: 'pi', file });
     const incoming = openOwned(store, 'x-1', 'pi');
-    t.same(incoming.state.fetch(), { start: 0, end: bytes.length });
+    t.same(incoming.state.firstMissingRange(), { start: 0, end: bytes.length });
     incoming.write(20_000, bytes.subarray(20_000));
-    t.same(incoming.state.fetch(), { start: 0, end: 20_000 });
+    t.same(incoming.state.firstMissingRange(), { start: 0, end: 20_000 });
     incoming.write(0, bytes.subarray(0, 15_000));
     await incoming.close();
     t.match(
@@ -42,7 +42,7 @@ void t.test(
     );
     // Another process continues it.
     const reopened = openOwned(new WheelStore(output, 'me'), 'x-1', 'pi');
-    t.same(reopened.state.fetch(), { start: 15_000, end: 20_000 });
+    t.same(reopened.state.firstMissingRange(), { start: 15_000, end: 20_000 });
     reopened.write(15_000, bytes.subarray(15_000, 20_000));
     await reopened.close();
     t.match(await store.verify('x-1', 'demo'), { verb: 'VERIFIED', requires_python: '>=3.8' });
@@ -64,7 +64,7 @@ void t.test('a file with another hash than announced is never visible, and is re
   t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
   t.same(readdirSync(join(output, 'simple')), []);
   const reopened = openOwned(store, 'x', 'pi');
-  t.same(reopened.state.fetch(), { start: 0, end: bytes.length }, 'all of it');
+  t.same(reopened.state.firstMissingRange(), { start: 0, end: bytes.length }, 'all of it');
   await reopened.close();
 });
 
@@ -169,7 +169,7 @@ void t.test('a transfer has one owner until that process is gone', async (t) => 
   // The owner was killed: the recorded ranges are there, the others are requested again.
   await other.takeOver('x', 'me');
   const reopened = openOwned(other, 'x', 'pi');
-  t.same(reopened.state.fetch(), { start: 20_000, end: bytes.length });
+  t.same(reopened.state.firstMissingRange(), { start: 20_000, end: bytes.length });
   reopened.write(20_000, bytes.subarray(20_000));
   await reopened.close();
   t.equal(reopened.sha256, undefined, 'it has no digest, because it lacks the earlier bytes');
@@ -202,7 +202,7 @@ void t.test('files of zero bytes and of one byte are refused as wheels', async (
     const small = { ...file, filesize: size, filehash: sha256(bytes) };
     await store.expect({ transferId: 'x', sender: 'pi', file: small });
     const incoming = openOwned(store, 'x', 'pi');
-    t.same(incoming.state.fetch(), size === 0 ? undefined : { start: 0, end: 1 });
+    t.same(incoming.state.firstMissingRange(), size === 0 ? undefined : { start: 0, end: 1 });
     incoming.write(0, bytes);
     await incoming.close();
     t.match(await store.verify('x', 'demo', incoming), { verb: 'REFUSED', code: 'PIW_BAD_WHEEL' });

@@ -110,7 +110,7 @@ class PageWriter {
   async #remove(name: string, versions: readonly string[]): Promise<void> {
     for (const version of versions) {
       const filename = filenameOf(name, version);
-      const published = this.#store.standing(name, filename);
+      const published = this.#store.fileStamp(name, filename);
       if (published) await this.#store.remove(name, filename, published.stamp);
     }
   }
