@@ -2,36 +2,28 @@ import { randomBytes } from 'node:crypto';
 import { steadyTime } from '../src/concurrency/clock.js';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
-import type { Chunk } from '../src/bus/chunk.js';
-import { messageBucket } from '../src/bus/claims.js';
-import { PiwError, isDiskError } from '../src/errors.js';
+import { KeyedQueues } from '../src/concurrency/keyed-queues.js';
+import { PiwError } from '../src/errors.js';
 import {
-  userBucketName,
   fileJuggler,
   ownedTransferId,
   juggler,
   parseTransferId,
   transfer,
-  transferIdOf,
-  transferObjectName,
 } from '../src/protocols/file-juggler.js';
 import type { Answer, Body } from '../src/protocols/protocol.js';
 import { fileFromMessage } from '../src/model/file-state.js';
-import { MAX_SMALL_FILE_BYTES } from '../src/model/file-state.js';
-import type { IncomingFile } from '../src/transfer/incoming-file.js';
-import { chunkBucket } from '../src/transfer/chunk-bucket.js';
+import { ActiveTransfers, type ActiveTransfer } from '../src/transfer/active-transfers.js';
 import { DAY_MS } from '../src/units.js';
 import { DiskWatch } from '../src/files/disk-watch.js';
 import { WheelStore, type TransferVerdict } from '../src/wheels/store.js';
-import { ChunkSubscriptionPool, type ChunkSubscription } from './file-juggler/chunk-subscriptions.js';
+import { UserBuckets } from './file-juggler/user-buckets.js';
 
 type VerifyRequest = Body<typeof fileJuggler.verbs, 'VERIFY'>;
 type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
 
 /** Milliseconds after which an idle transfer is suspended; the next HELLO resumes it. */
 const TRANSFER_IDLE_MS = 60_000;
-/** Maximum concurrent transfers per user and process: each takes two file descriptors and a subscription. */
-const MAX_TRANSFERS_PER_USER = 256;
 /** Returns the NATS user that has sent a message. */
 const senderOf = ({ tokens }: MessageOrigin): string => tokens[1] ?? '';
 
@@ -48,17 +40,6 @@ interface JugglerSettings {
   readonly outputPath: string;
   /** What happens to a rebuilt wheel whose filename is taken by a file with other contents. */
   readonly rebuilt: 'refuse' | 'tag-removed' | 'tag';
-}
-
-/** A transfer that this process owns: its file, and the loop that writes its chunks. */
-interface ActiveTransfer {
-  readonly incoming: IncomingFile;
-  readonly bucket: string;
-  readonly subscription: ChunkSubscription;
-  lastSeen: number;
-  failure: Error | undefined;
-  /** The running recovery of chunks stored in NATS. */
-  recovering: Promise<void> | undefined;
 }
 
 /** A sender that has said HELLO here, and for which transfer: its CHUNKs belong to that one. */
@@ -94,14 +75,11 @@ interface SenderSession {
 export class FileJuggler extends Actor {
   readonly #instanceId = randomBytes(8).toString('hex');
   readonly #store: WheelStore;
-  readonly #transfers = new Map<string, ActiveTransfer>();
+  readonly #transfers: ActiveTransfers;
+  readonly #buckets: UserBuckets;
   /** Operations on one transfer run in sequence, except the writing of its chunks. */
-  readonly #serialQueues = new Map<string, Promise<unknown>>();
+  readonly #queues = new KeyedQueues<string>();
   readonly #sessions = new Map<string, SenderSession>();
-  readonly #subscriptions: ChunkSubscriptionPool;
-  readonly #ensuredBuckets = new Set<string>();
-  /** Buckets in which NATS is known to store no large message. */
-  readonly #brokenBuckets = new Set<string>();
   readonly #verdicts = new Map<string, TransferVerdict>();
   readonly #diskWatch: DiskWatch;
 
@@ -124,15 +102,15 @@ export class FileJuggler extends Actor {
         this.conditions.clear(kind, settings.outputPath);
       },
     );
-    this.#subscriptions = new ChunkSubscriptionPool(this.bus.objects, (bucket, chunk) => {
-      const active = this.#transfers.get(transferIdOf(chunk.object));
-      if (active?.bucket === bucket) this.#write(active, chunk);
+    this.#buckets = new UserBuckets(this.bus, this.log, this.conditions);
+    this.#transfers = new ActiveTransfers(this.bus.objects, this.#store.staging, this.clock, (error) => {
+      this.#diskWatch.noteFailure(error);
     });
   }
 
   override async start(): Promise<void> {
     await this.#store.setUp();
-    await this.runInBackground(() => this.#replaceOldBuckets());
+    await this.runInBackground(() => this.#buckets.replaceOld());
     this.serve(
       transfer,
       {
@@ -147,7 +125,7 @@ export class FileJuggler extends Actor {
       transfer,
       {
         UNSTORED: async (_, from) => {
-          await this.#repairBucket(userBucketName(this.bus.prefix, senderOf(from)));
+          await this.#buckets.repair(senderOf(from));
           return { verb: 'DONE' };
         },
       },
@@ -164,11 +142,11 @@ export class FileJuggler extends Actor {
     );
     this.serve(fileJuggler, {
       EXPECT: async ({ transfer_id, sender, file_state }) => {
-        await this.#ensureBucket(sender);
+        await this.#buckets.ensure(sender);
         const expected = { transferId: transfer_id, sender, file: fileFromMessage(file_state) };
-        await this.#diskWatch.during(() => this.#store.expect(expected, this.#steadyTime()));
+        await this.#diskWatch.during(() => this.#store.staging.expect(expected, this.#steadyTime()));
         this.#verdicts.delete(transfer_id);
-        const owner = this.#store.owner(transfer_id) ?? this.#instanceId;
+        const owner = this.#store.staging.owner(transfer_id) ?? this.#instanceId;
         return { verb: 'EXPECTED', transfer_id: ownedTransferId(transfer_id, owner) };
       },
       VERIFY: (request) => this.#verify(request),
@@ -190,25 +168,21 @@ export class FileJuggler extends Actor {
       },
       STATVFS: async () => ({ verb: 'STATVFS', ...(await this.#store.diskSpace()) }),
     });
-    this.every(REPAIR_INTERVAL_S, async () => {
-      for (const bucket of this.#brokenBuckets) await this.#repairBucket(bucket);
-    });
+    this.every(REPAIR_INTERVAL_S, () => this.#buckets.repairBroken());
     this.every(DISK_PROBE_INTERVAL_S, () => this.#diskWatch.probe(), DISK_PROBE_INTERVAL_S);
-    this.every(BUCKET_CHECK_INTERVAL_S, async () => {
-      for (const name of this.#ensuredBuckets) await this.bus.objects.buckets.ensure(chunkBucket(name));
-    });
+    this.every(BUCKET_CHECK_INTERVAL_S, () => this.#buckets.check(), BUCKET_CHECK_INTERVAL_S);
     this.every(TRANSFER_IDLE_MS / 2000, () => this.#suspendIdle());
     this.every(3600, () => this.#sweep());
   }
 
   protected override async onStopped(): Promise<void> {
-    for (const id of [...this.#transfers.keys()]) await this.#runSerially(id, () => this.#suspend(id));
+    for (const id of this.#transfers.ids()) await this.#queues.run(id, () => this.#suspend(id));
   }
 
   #hello(transferId: string, user: string, session: string): Promise<ChunkAnswer> {
     const { id } = parseTransferId(transferId);
-    return this.#runSerially(id, async () => {
-      const isOwnedHere = this.#store.owner(id) === this.#instanceId;
+    return this.#queues.run(id, async () => {
+      const isOwnedHere = this.#store.staging.owner(id) === this.#instanceId;
       const forwarded = await this.#forward(transferId, (client) =>
         client.request(
           'HELLO',
@@ -218,12 +192,12 @@ export class FileJuggler extends Actor {
       );
       if (forwarded) return forwarded;
       const existing = this.#transfers.get(id);
-      const active = await this.#openTransfer(id, user);
+      const active = await this.#transfers.open(id, user, this.#buckets.nameOf(user));
       this.#serveSession(user, session, id);
       // Chunks that passed while nobody listened are read before anything is requested again.
       if (existing || !isOwnedHere || active.incoming.state.received > 0) {
-        await this.#ensureBucket(user, true);
-        await this.#recover(active);
+        await this.#buckets.ensure(user, true);
+        await active.recover();
       }
       return this.#nextAnswer(active);
     });
@@ -254,7 +228,8 @@ export class FileJuggler extends Actor {
         // Only watched here; the HELLO of start() answers it.
         HELLO: ({ transfer_id }) => {
           const parts = parseTransferId(transfer_id);
-          if ((this.#store.owner(parts.id) ?? parts.juggler) !== this.#instanceId) this.#closeSession(key);
+          if ((this.#store.staging.owner(parts.id) ?? parts.juggler) !== this.#instanceId)
+            this.#closeSession(key);
           return undefined;
         },
         CHUNK: ({ offset, length }) => {
@@ -281,76 +256,16 @@ export class FileJuggler extends Actor {
     session.lastSeen = this.clock.monotonicMs();
     const active = this.#transfers.get(id);
     if (!active) throw new PiwError('PIW_UNREACHABLE', 'this transfer was suspended; say HELLO again');
-    await active.subscription.whenWritten();
-    if (active.failure === undefined && !active.incoming.state.has(offset, length))
-      await this.#recover(active);
+    await active.whenWritten();
+    if (!active.incoming.state.has(offset, length)) await active.recover();
     return this.#nextAnswer(active);
   }
 
   #nextAnswer(active: ActiveTransfer): ChunkAnswer {
-    if (active.failure !== undefined) throw active.failure;
+    const range = active.nextRange();
     active.lastSeen = this.clock.monotonicMs();
-    active.incoming.saveRanges();
-    const range = active.incoming.state.firstMissingRange();
     if (!range) return { verb: 'DONE' };
     return { verb: 'FETCH', offset: range.start, length: range.end - range.start };
-  }
-
-  async #openTransfer(id: string, user: string): Promise<ActiveTransfer> {
-    const existing = this.#transfers.get(id);
-    if (existing) {
-      if (existing.incoming.sender !== user)
-        throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected from ${user}`);
-      // What could not be written is requested again; the disk may have space in the meantime.
-      if (isDiskError(existing.failure)) existing.failure = undefined;
-      if (existing.failure === undefined) return existing;
-      await this.#suspend(id);
-    }
-    const bucket = userBucketName(this.bus.prefix, user);
-    const bucketTransfers = [...this.#transfers.values()].filter((other) => other.bucket === bucket);
-    if (bucketTransfers.length >= MAX_TRANSFERS_PER_USER)
-      throw new PiwError('PIW_REFUSED', `${user} is already sending ${String(MAX_TRANSFERS_PER_USER)} files`);
-    const incoming = this.#store.openIncoming(id, user);
-    if (!incoming)
-      throw new PiwError('PIW_UNREACHABLE', 'another juggler has taken this transfer over; say HELLO again');
-    const active: ActiveTransfer = {
-      ...{ incoming, bucket, lastSeen: this.clock.monotonicMs() },
-      subscription: this.#subscriptions.subscribe(bucket, id, incoming.state.size, (chunk) => {
-        this.#write(active, chunk);
-      }),
-      failure: undefined,
-      recovering: undefined,
-    };
-    this.#transfers.set(id, active);
-    return active;
-  }
-
-  /**
-   * Writes a chunk. A failure becomes the answer to the next request; nothing more is written until the next
-   * HELLO.
-   */
-  #write(active: ActiveTransfer, { offset, data }: Chunk): void {
-    if (active.failure !== undefined) return;
-    try {
-      active.incoming.write(offset, data);
-    } catch (error) {
-      this.#diskWatch.noteFailure(error);
-      active.failure = error instanceof Error ? error : new Error(String(error));
-    }
-  }
-
-  /** Reads the missing chunks that NATS has stored. Concurrent calls share one run. */
-  async #recover(active: ActiveTransfer): Promise<void> {
-    if (active.incoming.state.size <= MAX_SMALL_FILE_BYTES) return;
-    const recover = async (): Promise<void> => {
-      for (const chunk of await this.bus.objects.listChunks(active.bucket, storedObjects(active))) {
-        if (active.incoming.state.missing(chunk.offset, chunk.length).length === 0) continue;
-        const data = await this.bus.objects.readChunk(active.bucket, chunk);
-        if (data) this.#write(active, { ...chunk, data });
-      }
-    };
-    active.recovering ??= recover().finally(() => (active.recovering = undefined));
-    await active.recovering;
   }
 
   /**
@@ -362,7 +277,7 @@ export class FileJuggler extends Actor {
     send: (client: ProtocolClient<typeof juggler.verbs>) => Promise<A>,
   ): Promise<A | undefined> {
     const { id, juggler: namedOwner } = parseTransferId(transferId);
-    const owner = this.#store.owner(id) ?? namedOwner;
+    const owner = this.#store.staging.owner(id) ?? namedOwner;
     if (owner === this.#instanceId) return undefined;
     try {
       if (owner !== undefined)
@@ -371,18 +286,18 @@ export class FileJuggler extends Actor {
       if (!(error instanceof PiwError) || error.code !== 'PIW_NO_RESPONDERS') throw error;
     }
     // The named owner may have lost the transfer to another juggler in the meantime.
-    const formerOwner = this.#store.owner(id);
+    const formerOwner = this.#store.staging.owner(id);
     if (formerOwner === undefined)
       throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected`);
     this.log.info('transfer taken over', { transfer: id });
-    await this.#store.takeOver(id, formerOwner);
+    await this.#store.staging.takeOver(id, formerOwner);
     return undefined;
   }
 
   #verify(request: VerifyRequest): Promise<TransferVerdict> {
     const transferId = request.transfer_id;
     const { id } = parseTransferId(transferId);
-    return this.#runSerially(id, async () => {
+    return this.#queues.run(id, async () => {
       const cached = this.#verdicts.get(id);
       if (cached) return cached;
       const forwarded = await this.#forward(transferId, (client) =>
@@ -394,8 +309,8 @@ export class FileJuggler extends Actor {
 
   async #publish(id: string, { package: name, rebuilt, past }: VerifyRequest): Promise<TransferVerdict> {
     const active = this.#transfers.get(id);
-    await active?.subscription.whenWritten();
-    await active?.recovering?.catch(() => undefined);
+    await active?.whenRecovered();
+    await active?.whenWritten();
     const verdict = await this.#store.verify(id, name, active?.incoming, rebuilt, past);
     if (verdict.verb === 'LATER') {
       if (active) active.lastSeen = this.clock.monotonicMs();
@@ -410,7 +325,7 @@ export class FileJuggler extends Actor {
     await this.#suspend(id);
     if (verdict.verb === 'AGAIN') {
       // The damage may be in the chunks that NATS has stored.
-      if (active) await this.#removeStored(active);
+      await active?.removeStored();
       return verdict;
     }
     this.#verdicts.set(id, verdict);
@@ -422,118 +337,49 @@ export class FileJuggler extends Actor {
       this.log.info('wheel published', { package: name, file: verdict.filename });
     if (active) {
       // Nobody waits for this.
-      void this.runInBackground(() => this.#removeStored(active));
+      void this.runInBackground(() => active.removeStored());
     }
     return verdict;
   }
 
   #forget(transferId: string): Promise<{ verb: 'DONE' }> {
     const { id } = parseTransferId(transferId);
-    return this.#runSerially(id, async () => {
-      if (this.#store.isExpected(id) || parseTransferId(transferId).juggler !== this.#instanceId) {
+    return this.#queues.run(id, async () => {
+      if (this.#store.staging.isExpected(id) || parseTransferId(transferId).juggler !== this.#instanceId) {
         const forwarded = await this.#forward(transferId, (client) =>
           client.request('FORGET', { transfer_id: transferId }, { timeoutMs: 10_000, once: true }),
         );
         if (forwarded) return forwarded;
       }
       const active = await this.#suspend(id);
-      await this.#store.forget(id);
-      if (active) await this.#removeStored(active);
+      await this.#store.staging.forget(id);
+      await active?.removeStored();
       return { verb: 'DONE' };
     });
   }
 
-  /** Removes a large file's chunks from NATS. Others soon expire. */
-  async #removeStored(active: ActiveTransfer): Promise<void> {
-    if (active.incoming.state.size > MAX_SMALL_FILE_BYTES)
-      await this.bus.objects.buckets.remove(active.bucket, storedObjects(active));
-  }
-
   /** Suspends a transfer: saves which ranges have arrived, and stops writing to it. */
   async #suspend(id: string): Promise<ActiveTransfer | undefined> {
-    const active = this.#transfers.get(id);
-    this.#transfers.delete(id);
-    if (!active) return undefined;
-    await active.subscription.stop();
-    await active.recovering?.catch(() => undefined);
-    try {
-      await active.incoming.close();
-    } catch (error) {
-      if (!(error instanceof PiwError)) throw error;
-      this.log.warning(
-        'transfer suspended with an error',
-        { transfer: id, file: active.incoming.file.filename },
-        error,
-      );
-    }
+    const suspended = await this.#transfers.suspend(id);
+    if (!suspended) return undefined;
+    const { transfer: active, error } = suspended;
+    const { filename } = active.incoming.file;
+    if (error) this.log.warning('transfer suspended with an error', { transfer: id, file: filename }, error);
     return active;
   }
 
   async #suspendIdle(): Promise<void> {
     const cutoff = this.clock.monotonicMs() - TRANSFER_IDLE_MS;
-    for (const [id, active] of this.#transfers) {
-      if (active.lastSeen < cutoff) await this.#runSerially(id, () => this.#suspend(id));
-    }
+    for (const id of this.#transfers.idleSince(cutoff)) await this.#queues.run(id, () => this.#suspend(id));
     for (const [key, { lastSeen }] of this.#sessions) if (lastSeen < cutoff) this.#closeSession(key);
-    await this.#subscriptions.suspendIdle();
-  }
-
-  #runSerially<T>(id: string, task: () => Promise<T>): Promise<T> {
-    const previous = this.#serialQueues.get(id) ?? Promise.resolve();
-    const current = previous.then(task, task);
-    this.#serialQueues.set(id, current);
-    const cleanUp = () => {
-      if (this.#serialQueues.get(id) === current) this.#serialQueues.delete(id);
-    };
-    current.then(cleanUp, cleanUp);
-    return current;
-  }
-
-  /** Creates the bucket of a sender unless it exists. */
-  async #ensureBucket(sender: string, force = false): Promise<void> {
-    const name = userBucketName(this.bus.prefix, sender);
-    if (this.#ensuredBuckets.has(name) && !force) return;
-    await this.bus.objects.buckets.ensure(chunkBucket(name));
-    this.#ensuredBuckets.add(name);
-  }
-
-  /**
-   * Replaces the buckets of an earlier version, which acknowledged what they stored: see formatAccounts for why
-   * none may.
-   */
-  async #replaceOldBuckets(): Promise<void> {
-    const { buckets } = this.bus.objects;
-    for (const name of await buckets.list(userBucketName(this.bus.prefix, '')))
-      await buckets.ensure(chunkBucket(name));
-  }
-
-  /** Repairs a bucket in which NATS stores no large message. Throws PIW_NATS_STORAGE if that doesn't help. */
-  async #repairBucket(bucket: string): Promise<void> {
-    await this.#runSerially(bucket, async () => {
-      try {
-        if (await this.bus.objects.buckets.repair(messageBucket(bucket)))
-          this.log.warning('NATS stored no large messages in the bucket, which was recreated', { bucket });
-        this.#brokenBuckets.delete(bucket);
-        this.conditions.clear('nats-not-storing', bucket);
-      } catch (error) {
-        if (error instanceof PiwError && error.code === 'PIW_NATS_STORAGE') {
-          this.#brokenBuckets.add(bucket);
-          this.conditions.raise('nats-not-storing', bucket, error.message);
-        }
-        throw error;
-      }
-    });
+    await this.#transfers.suspendIdleSubscriptions();
   }
 
   /** Removes transfers whose sender has been away for a day. */
   async #sweep(): Promise<void> {
-    for (const { transferId } of await this.#store.sweep(DAY_MS, this.#steadyTime())) {
+    for (const { transferId } of await this.#store.staging.sweep(DAY_MS, this.#steadyTime())) {
       this.log.info('transfer abandoned: its sender never came back', { transfer: transferId });
-      await this.#runSerially(transferId, () => this.#suspend(transferId));
+      await this.#queues.run(transferId, () => this.#suspend(transferId));
     }
   }
 }
-
-/** Returns the names of the objects of a large file, with a wildcard. */
-const storedObjects = ({ incoming }: ActiveTransfer): string =>
-  transferObjectName(incoming.transferId, Infinity, () => '*');

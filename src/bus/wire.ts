@@ -43,7 +43,7 @@ const READ_BUFFER_BYTES = 256 * 1024;
 /** Messages of at least this size, bytes, are not copied. */
 const LARGE_MESSAGE_BYTES = 64 * 1024;
 /** How many released buffers of large messages are kept for reuse. */
-const MAX_FREE_BUFFERS = 16;
+const MAX_FREE_BUFFERS = 20;
 /** How many bytes are copied at once outside the middle of a message. */
 const MAX_COPY_BYTES = 16 * 1024;
 

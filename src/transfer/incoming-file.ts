@@ -1,9 +1,10 @@
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, fdatasync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { diskError } from '../files/disk.js';
 import type { FileState } from '../model/file-state.js';
 import type { ByteRange } from './byte-ranges.js';
-import type { TransferState } from './transfer-state.js';
-import { diskError, writeAll } from '../files/disk.js';
+import { PartFile } from './part-file.js';
+import { TransferState } from './transfer-state.js';
 
 /** An expected file and its sender. */
 export interface ExpectedFile {
@@ -12,14 +13,16 @@ export interface ExpectedFile {
   readonly file: FileState;
 }
 
-/** Bytes between syncs while the file arrives, so that no more than this is left for the end. */
-const SYNC_INTERVAL_BYTES = 16 * 1024 * 1024;
+/** The files of a large transfer: its bytes, and a note of each range that has been written. */
+interface TransferFiles {
+  readonly part: PartFile;
+  readonly notes: number;
+}
 
 /**
  * An incoming file, owned by one process. Bytes are written where they belong, once: a range that has arrived
  * is never overwritten, so the digest that is computed as bytes come, if they come in order, is the digest of
- * the file on the disk. Writing is synchronous: that costs less than handing the bytes to a thread, and
- * reading the socket faster than the disk would gain nothing.
+ * the file on the disk.
  */
 export class IncomingFile implements ExpectedFile {
   readonly transferId: string;
@@ -28,48 +31,59 @@ export class IncomingFile implements ExpectedFile {
   readonly state: TransferState;
   /** The contents of a small file; missing bytes are 0. */
   readonly contents: Buffer | undefined;
-  readonly #files: { readonly part: number; readonly notes: number } | undefined;
+  readonly #files: TransferFiles | undefined;
   #hash: Hash | undefined;
   #hashedBytes = 0;
   #pendingRange: ByteRange | undefined;
-  #unsyncedBytes = 0;
   /** Whether writing the last note failed: part of it may be in the file. */
   #isLastNoteTorn = false;
-  #syncing: Promise<void> | undefined;
-  #failure: unknown;
 
-  /** `files` are its open file descriptors, which it takes over; a small file has none. */
-  constructor(expected: ExpectedFile, state: TransferState, files?: { part: number; notes: number }) {
+  /** `files` are its open files, which it takes over; a small file has none. `have` are the ranges in them. */
+  constructor(expected: ExpectedFile, have: readonly ByteRange[] = [], files?: TransferFiles) {
     this.transferId = expected.transferId;
     this.sender = expected.sender;
     this.file = expected.file;
-    this.state = state;
+    this.state = new TransferState(expected.file.filesize, have);
     this.#files = files;
     this.contents = files ? undefined : Buffer.alloc(expected.file.filesize);
     // A digest that starts here lacks the bytes that arrived earlier, in another process or in this one.
-    if (state.received === 0) this.#hash = createHash('sha256');
+    if (this.state.received === 0) this.#hash = createHash('sha256');
+  }
+
+  /** Opens the files of a large transfer, of which `have` has arrived. Throws errors of the file system. */
+  static open(
+    expected: ExpectedFile,
+    have: readonly ByteRange[],
+    paths: { readonly part: string; readonly notes: string },
+  ): IncomingFile {
+    const notes = openSync(paths.notes, 'a', 0o644);
+    try {
+      return new IncomingFile(expected, have, { part: new PartFile(paths.part), notes });
+    } catch (error) {
+      closeSync(notes);
+      throw error;
+    }
   }
 
   /**
-   * Writes bytes that have arrived; `data` may be reused once this returns. Bytes outside the file, or that
-   * are there already, are left out. Throws as diskError() does.
+   * Writes bytes that have arrived, at once; then waits while too many bytes are not on the disk. Bytes outside
+   * the file, or that are there already, are left out. Throws as diskError() does.
    */
-  write(offset: number, data: Uint8Array): void {
+  async write(offset: number, data: Uint8Array): Promise<void> {
     if (!this.state.isWorthKeeping(offset, data.length)) return;
     try {
       for (const { start, end } of this.state.missing(offset, data.length)) {
         const bytes = data.subarray(start - offset, end - offset);
-        if (this.#files) writeAll(this.#files.part, bytes, start);
+        if (this.#files) this.#files.part.write(start, bytes);
         else this.contents?.set(bytes, start);
         this.state.markReceived(start, end - start);
         this.#updateHash(start, bytes);
         this.#addRange({ start, end });
-        this.#unsyncedBytes += end - start;
       }
     } catch (error) {
       throw diskError(this.file.filename, error);
     }
-    if (this.#files && this.#unsyncedBytes >= SYNC_INTERVAL_BYTES) this.#startSync(this.#files.part);
+    if (this.#files) await PartFile.throttle();
   }
 
   /**
@@ -102,12 +116,14 @@ export class IncomingFile implements ExpectedFile {
   }
 
   /**
-   * Waits for the disk. Throws as diskError() does if it has lost bytes that it had accepted. The kernel
-   * reports such an error once, so a later sync of the file would not see it.
+   * Waits for the disk. Throws as diskError() does if it has lost bytes that it had accepted.
    */
   async waitForSync(): Promise<void> {
-    await this.#syncing;
-    if (this.#failure !== undefined) throw diskError(this.file.filename, this.#failure);
+    try {
+      await this.#files?.part.waitForSync();
+    } catch (error) {
+      throw diskError(this.file.filename, error);
+    }
   }
 
   /**
@@ -115,13 +131,12 @@ export class IncomingFile implements ExpectedFile {
    * saveRanges() do.
    */
   async close(): Promise<void> {
-    await this.#syncing;
     try {
       this.saveRanges();
     } finally {
       if (this.#files) {
-        closeSync(this.#files.part);
         closeSync(this.#files.notes);
+        await this.#files.part.close();
       }
     }
     await this.waitForSync();
@@ -147,20 +162,5 @@ export class IncomingFile implements ExpectedFile {
       this.saveRanges();
       this.#pendingRange = range;
     }
-  }
-
-  /**
-   * Starts a sync, one at a time. Its failure is kept, because a later sync of the file would not report it.
-   */
-  #startSync(part: number): void {
-    if (this.#syncing) return;
-    this.#unsyncedBytes = 0;
-    this.#syncing = new Promise((resolve) => {
-      fdatasync(part, (error) => {
-        if (error) this.#failure = error;
-        this.#syncing = undefined;
-        resolve();
-      });
-    });
   }
 }

@@ -1,3 +1,25 @@
+/*
+ * How a file gets from a slave or an importer (the sender) to the farm. This folder has all of it except the names and
+ * fields of the messages (src/protocols/file-juggler.ts) and the actor that answers them (actors/file-juggler.ts).
+ *
+ *   Slave Driver, Mr Chase   EXPECT ──> File Juggler    staging.ts records the file, its sender and its owner
+ *   sender                   HELLO  ──> File Juggler    active-transfers.ts opens it; the answer is the missing range
+ *   sender                   chunks ──> File Juggler    range-sender.ts publishes them; chunk-subscriptions.ts receives
+ *                               └─────> bucket          them, and NATS keeps the last 15 MB (chunk-bucket.ts)
+ *   sender                   CHUNK  ──> File Juggler    asks for the acknowledgement of a segment: incoming-file.ts has
+ *                                                       hashed and written it (part-file.ts), and noted its range
+ *   Slave Driver, Mr Chase   VERIFY ──> File Juggler    src/wheels/store.ts syncs and publishes the file
+ *
+ * What happens if one of them dies:
+ *
+ *   the sender     says HELLO again when it is back, and sends what is missing; after a day the transfer is removed
+ *   the juggler    CHUNK finds nobody; the sender says HELLO again, and another juggler takes the transfer over: it
+ *                  reads the noted ranges, then what the bucket has kept, and requests the rest. A small file, which is
+ *                  in memory, is sent again
+ *   NATS           has nothing that counts; the sender says HELLO again when it is back
+ *   the machine    bytes that were written may be lost although their range was noted; then the SHA-256 differs, VERIFY
+ *                  is answered AGAIN, and the file is sent again. Nothing is published before it is synced
+ */
 import { ProtocolClient } from '../actor/client.js';
 import { pause } from '../concurrency/pause.js';
 import { PiwError, isDiskError } from '../errors.js';

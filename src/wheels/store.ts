@@ -1,23 +1,14 @@
-import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, unlinkSync } from 'node:fs';
-import { access, readdir, rm, stat, statfs, utimes, writeFile } from 'node:fs/promises';
+import { existsSync, mkdirSync, unlinkSync } from 'node:fs';
+import { rm, statfs, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PiwError, isDiskError, hasCode } from '../errors.js';
 import type { CoreMetadata } from '../model/fields.js';
-import { fileFromMessage, fileToMessage, type FileState } from '../model/file-state.js';
-import type { ByteRange } from '../transfer/byte-ranges.js';
-import { MAX_SMALL_FILE_BYTES } from '../model/file-state.js';
-import { TransferState } from '../transfer/transfer-state.js';
-import { IncomingFile, type ExpectedFile } from '../transfer/incoming-file.js';
+import type { FileState } from '../model/file-state.js';
+import type { IncomingFile } from '../transfer/incoming-file.js';
+import { TransferStaging } from '../transfer/staging.js';
 import { takeName, type PublishedHistory, type TagPolicy } from './build-tag.js';
-import { moveIntoPlace, replaceFile, writeTemporarySynced } from '../files/atomic.js';
-import {
-  codeOf,
-  makeFolders,
-  syncFolder,
-  syncPath,
-  undefinedIfMissing,
-  withDiskErrors,
-} from '../files/disk.js';
+import { moveIntoPlace, writeTemporarySynced } from '../files/atomic.js';
+import { makeFolders, syncFolder, syncPath, withDiskErrors } from '../files/disk.js';
 import { reserveFile, stampOf, removeIfUnchanged, type FileStamp } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
 
@@ -48,34 +39,17 @@ export type TransferVerdict =
 /** Whether a published file was removed, or kept because somebody has published or reserved it since. */
 type RemovalOutcome = 'DONE' | 'KEPT';
 
-const EXPECTED_SUFFIX = '.json';
-const PART_SUFFIX = '.part';
-const RANGES_SUFFIX = '.ranges';
-/** The lock file of a takeover, and the milliseconds after which it is stale. */
-const TAKEOVER_SUFFIX = '.taking';
-const TAKEOVER_TIMEOUT_MS = 10_000;
-
 /**
- * The wheels under the output path, and those in transit.
- *
- * A file in transit is three files in `.transfers`, a folder that no web server reads: what is expected, from
- * whom and by which owner; its bytes so far; and which ranges of them have been written (one line each, after
- * the bytes). One process owns it at a time, and only that one writes to it; any other process can take it
- * over when the owner is gone, and continues where that one stopped. A small file is kept in memory until it
- * is complete: creating and removing several files for each is what a file system is slowest at (ext4 looks
- * at every inode that was freed within the last minute before it allocates another), and it is quickly sent
- * again.
+ * The wheels under the output path.
  *
  * Only verify() makes a file visible, by a hard link, which fails if the name exists: a published file never
  * changes. A rebuilt wheel gets a build tag, if the policy allows it.
  */
 export class WheelStore {
   readonly #outputPath: string;
-  readonly #transfersPath: string;
-  readonly #instanceId: string;
+  /** The files in transit, in `.transfers`, a folder that no web server reads. */
+  readonly staging: TransferStaging;
   readonly #tagPolicy: TagPolicy;
-  /** The expected small files. */
-  readonly #smallFiles = new Map<string, ExpectedFile & { readonly since: number }>();
 
   /**
    * `instanceId` identifies this process among those that use the same folder. `tagPolicy` says when a
@@ -87,90 +61,16 @@ export class WheelStore {
     tagPolicy: TagPolicy = { published: false, removed: false },
   ) {
     this.#outputPath = outputPath;
-    this.#transfersPath = join(outputPath, '.transfers');
-    this.#instanceId = instanceId;
+    this.staging = new TransferStaging(join(outputPath, '.transfers'), instanceId);
     this.#tagPolicy = tagPolicy;
   }
 
   /** Creates the folders. Throws as diskError() does, like all methods here. */
   async setUp(): Promise<void> {
-    await withDiskErrors(this.#outputPath, async () => {
+    withDiskErrors(this.#outputPath, () => {
       makeFolders(join(this.#outputPath, 'simple'));
-      makeFolders(this.#transfersPath, 0o700);
-      await access(this.#transfersPath, constants.W_OK);
     });
-  }
-
-  /**
-   * Records an expected file, which this process owns from now on. Repeating the call changes nothing; a
-   * different file under the same id starts over. The record isn't synced: if it is lost in a crash, the
-   * sender's retry creates it again.
-   */
-  async expect(expected: ExpectedFile, now = Date.now()): Promise<void> {
-    const existing = this.#loadExpected(expected.transferId);
-    if (existing?.sender === expected.sender && sameFile(existing.file, expected.file)) return;
-    if (existing) await this.forget(expected.transferId);
-    if (expected.file.filesize > MAX_SMALL_FILE_BYTES) {
-      replaceFile(this.#path(expected.transferId, EXPECTED_SUFFIX), this.#serialise(expected));
-      return;
-    }
-    this.#smallFiles.set(expected.transferId, { ...expected, since: now });
-  }
-
-  /** Returns the owner of a transfer; undefined if no such transfer is expected. */
-  owner(transferId: string): string | undefined {
-    return this.#loadExpected(transferId)?.owner;
-  }
-
-  /**
-   * Opens a transfer that this process owns; returns undefined if another does. Throws PIW_UNKNOWN_TRANSFER
-   * if no such transfer is expected from that sender.
-   */
-  openIncoming(transferId: string, sender: string): IncomingFile | undefined {
-    const expected = this.#loadExpected(transferId);
-    if (expected?.sender !== sender) {
-      throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected from ${sender}`);
-    }
-    if (expected.owner !== this.#instanceId) return undefined;
-    const { filesize } = expected.file;
-    if (filesize <= MAX_SMALL_FILE_BYTES) return new IncomingFile(expected, new TransferState(filesize));
-    return withDiskErrors(this.#outputPath, () => {
-      const state = new TransferState(filesize, this.#loadRanges(transferId));
-      const part = openSync(this.#path(transferId, PART_SUFFIX), constants.O_RDWR | constants.O_CREAT, 0o644);
-      try {
-        const notes = openSync(this.#path(transferId, RANGES_SUFFIX), 'a', 0o644);
-        return new IncomingFile(expected, state, { part, notes });
-      } catch (error) {
-        closeSync(part);
-        throw error;
-      }
-    });
-  }
-
-  /**
-   * Takes a transfer over from an owner that is gone; of several processes that try at once, one succeeds.
-   */
-  async takeOver(transferId: string, from: string): Promise<void> {
-    const lock = this.#path(transferId, TAKEOVER_SUFFIX);
-    await withDiskErrors(lock, async () => {
-      try {
-        await writeFile(lock, '', { flag: 'wx' });
-      } catch (error) {
-        if (codeOf(error) !== 'EEXIST') throw error;
-        // A process that was killed during a takeover left this behind; the sender retries.
-        if ((await ageMs(lock, Date.now())) > TAKEOVER_TIMEOUT_MS) await rm(lock, { force: true });
-        return;
-      }
-      try {
-        const expected = this.#loadExpected(transferId);
-        if (expected?.owner !== from) return;
-        // Replaced atomically, so that the record exists at every moment.
-        const path = this.#path(transferId, EXPECTED_SUFFIX);
-        moveIntoPlace(await writeTemporarySynced(path, this.#serialise(expected)), path);
-      } finally {
-        await rm(lock, { force: true });
-      }
-    });
+    await this.staging.setUp();
   }
 
   /**
@@ -184,7 +84,7 @@ export class WheelStore {
    *   LATER     the disk is full or failing; what has arrived is kept, and the same call succeeds once the
    *             disk is well again
    *
-   * If its name is taken, what has arrived is kept until forget(): the name may become free. `incoming` is
+   * If its name is taken, what has arrived is kept until it is forgotten: the name may become free. `incoming` is
    * the file as this process received it; without it, or if it has no digest, the file is read again.
    */
   async verify(
@@ -211,27 +111,24 @@ export class WheelStore {
     rebuilt: boolean,
     past: PublishedHistory,
   ): Promise<TransferVerdict> {
-    const expected = this.#loadExpected(transferId);
+    const expected = this.staging.find(transferId);
     if (!expected) throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${transferId} is expected`);
     const { file } = expected;
-    const part = this.#path(transferId, PART_SUFFIX);
+    const part = this.staging.partPath(transferId);
     try {
       await incoming?.waitForSync();
     } catch (error) {
       if (!isDiskError(error)) throw error;
-      await this.#discardReceived(transferId);
+      await this.staging.discardReceived(transferId);
       return { verb: 'AGAIN', reason: `bytes of ${file.filename} were lost: ${error.message}` };
     }
-    const state =
-      incoming?.contents || (incoming && existsSync(part))
-        ? incoming.state
-        : this.#savedState(transferId, file);
+    const state = this.staging.stateOf(expected, incoming);
     if (!state.done) {
       const missing = file.filesize - state.received;
       return { verb: 'AGAIN', reason: `${String(missing)} bytes of ${file.filename} are missing` };
     }
     if (file.filesize > 0 && (incoming?.sha256 ?? (await digest(part))) !== file.filehash) {
-      await this.#discardReceived(transferId);
+      await this.staging.discardReceived(transferId);
       return {
         verb: 'AGAIN',
         reason: `the SHA-256 of ${file.filename} differs from the announced one`,
@@ -251,7 +148,7 @@ export class WheelStore {
           past,
         ),
       );
-      await this.forget(transferId);
+      await this.staging.forget(transferId);
       return {
         verb: 'VERIFIED',
         filename,
@@ -264,7 +161,7 @@ export class WheelStore {
       if (!hasCode(error, 'PIW_BAD_WHEEL', 'PIW_FILE_EXISTS', 'PIW_NAME_SPENT')) throw error;
       const { code, message } = error;
       if (code !== 'PIW_FILE_EXISTS') {
-        await this.forget(transferId);
+        await this.staging.forget(transferId);
         return { verb: 'REFUSED', code, reason: message, file_stamp: null };
       }
       const fileStamp = this.fileStamp(packageName, file.filename) ?? null;
@@ -315,49 +212,6 @@ export class WheelStore {
     return { total: bsize * blocks, free: bsize * bavail };
   }
 
-  /** Returns whether a transfer of that id is expected. */
-  isExpected(transferId: string): boolean {
-    return this.#loadExpected(transferId) !== undefined;
-  }
-
-  /** Ends a transfer and removes what has arrived. */
-  async forget(transferId: string): Promise<void> {
-    if (this.#smallFiles.delete(transferId)) return;
-    await this.#discardReceived(transferId);
-    await rm(this.#path(transferId, EXPECTED_SUFFIX), { force: true });
-  }
-
-  /** Removes transfers that have not been written to for `ms` milliseconds; returns their senders and ids. */
-  async sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
-    return await withDiskErrors(this.#transfersPath, () => this.#sweep(ms, now));
-  }
-
-  async #sweep(ms: number, now: number): Promise<readonly { transferId: string; sender: string }[]> {
-    const swept: { transferId: string; sender: string }[] = [];
-    for (const [transferId, { sender, since }] of this.#smallFiles) {
-      if (now - since <= ms) continue;
-      this.#smallFiles.delete(transferId);
-      swept.push({ transferId, sender });
-    }
-    for (const name of await readdir(this.#transfersPath)) {
-      const path = join(this.#transfersPath, name);
-      if (!name.endsWith(EXPECTED_SUFFIX)) {
-        const isOrphan = !(await exists(path.replace(/\.[^.]+$/, EXPECTED_SUFFIX)));
-        if (isOrphan && (await ageMs(path, now)) > ms) await rm(path, { force: true });
-        continue;
-      }
-      const transferId = name.slice(0, -EXPECTED_SUFFIX.length);
-      const lastWritten = (await exists(this.#path(transferId, PART_SUFFIX)))
-        ? this.#path(transferId, PART_SUFFIX)
-        : path;
-      if ((await ageMs(lastWritten, now)) <= ms) continue;
-      const expected = this.#loadExpected(transferId);
-      await this.forget(transferId);
-      swept.push({ transferId, sender: expected?.sender ?? '' });
-    }
-    return swept;
-  }
-
   /**
    * Publishes a wheel and its metadata. Both files are synced before either is visible, and both names before
    * this returns. Returns the wheel's filename and stamp.
@@ -397,71 +251,9 @@ export class WheelStore {
     if (createdFolder !== undefined) await syncFolder(dirname(folder));
     return { filename, stamp: stampOf(join(folder, filename))?.stamp ?? '' };
   }
-
-  /** Returns the saved state of the bytes on the disk; an empty one if the bytes are gone. */
-  #savedState(transferId: string, { filesize }: FileState): TransferState {
-    const hasPart = existsSync(this.#path(transferId, PART_SUFFIX));
-    return new TransferState(filesize, hasPart ? this.#loadRanges(transferId) : []);
-  }
-
-  /** Removes all that has arrived of a transfer. */
-  async #discardReceived(transferId: string): Promise<void> {
-    for (const ending of [RANGES_SUFFIX, PART_SUFFIX]) {
-      const path = this.#path(transferId, ending);
-      if (existsSync(path)) await rm(path, { force: true });
-    }
-  }
-
-  /** Returns the record of an expected file that this process owns. */
-  #serialise({ sender, file }: ExpectedFile): Buffer {
-    return Buffer.from(JSON.stringify([sender, fileToMessage(file), this.#instanceId]));
-  }
-
-  #loadExpected(transferId: string): (ExpectedFile & { readonly owner: string }) | undefined {
-    const small = this.#smallFiles.get(transferId);
-    if (small) return { ...small, owner: this.#instanceId };
-    const text = readIfExists(this.#path(transferId, EXPECTED_SUFFIX));
-    if (text === undefined) return undefined;
-    try {
-      const [sender, tuple, owner] = JSON.parse(text) as [string, ReturnType<typeof fileToMessage>, string];
-      return { transferId, sender, file: fileFromMessage(tuple), owner };
-    } catch {
-      // It was truncated when its process or machine crashed.
-      return undefined;
-    }
-  }
-
-  /** Loads the recorded ranges. The last line may be truncated by a crash of its process. */
-  #loadRanges(transferId: string): readonly ByteRange[] {
-    const text = readIfExists(this.#path(transferId, RANGES_SUFFIX)) ?? '';
-    const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
-    return lines
-      .filter((line) => line !== '')
-      .map((line): ByteRange => {
-        const [offset = NaN, length = NaN] = line.split(' ').map(Number);
-        return { start: offset, end: offset + length };
-      });
-  }
-
-  #path(transferId: string, ending: string): string {
-    if (!/^[A-Za-z0-9_-]{1,64}$/.test(transferId)) {
-      throw new PiwError('PIW_UNKNOWN_TRANSFER', 'a transfer id consists of letters, digits, - and _');
-    }
-    return join(this.#transfersPath, transferId + ending);
-  }
-}
-
-function sameFile(a: FileState, b: FileState): boolean {
-  return a.filename === b.filename && a.filehash === b.filehash && a.filesize === b.filesize;
 }
 
 const digest = async (path: string): Promise<string> => (await hashFile(path)).sha256;
-
-/** Reads a small file; returns undefined if there is none, as for most transfers: so it does not try to open one. */
-function readIfExists(path: string): string | undefined {
-  if (!existsSync(path)) return undefined;
-  return withDiskErrors(path, () => undefinedIfMissing(() => readFileSync(path, 'utf8')));
-}
 
 /** Returns the results of both; if one fails, `undo` removes what the other has created. */
 async function bothOrUndo(
@@ -474,16 +266,4 @@ async function bothOrUndo(
   if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value];
   for (const result of results) if (result.status === 'fulfilled') undo(result.value);
   throw a.status === 'rejected' ? a.reason : b.status === 'rejected' ? b.reason : undefined;
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-/** Returns the milliseconds since a file was written to; 0 if another process has just removed it. */
-async function ageMs(path: string, now: number): Promise<number> {
-  return now - ((await undefinedIfMissing(() => stat(path)))?.mtimeMs ?? now);
 }

@@ -38,9 +38,9 @@ async function publish(
   past: PublishedHistory = [],
 ): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
-  await store.expect({ transferId, sender: 'pi', file });
-  const incoming = store.openIncoming(transferId, 'pi');
-  incoming?.write(0, bytes);
+  await store.staging.expect({ transferId, sender: 'pi', file });
+  const incoming = store.staging.openIncoming(transferId, 'pi');
+  await incoming?.write(0, bytes);
   await incoming?.close();
   return await store.verify(transferId, 'demo', incoming, rebuilt, past);
 }

@@ -37,11 +37,11 @@ let transfers = 0;
 
 async function publish(store: WheelStore, { bytes, file }: PublishableWheel): Promise<TransferVerdict> {
   const transferId = `x-${String((transfers += 1))}`;
-  await store.expect({ transferId, sender: 'pi', file });
-  const incoming = store.openIncoming(transferId, 'pi');
-  incoming?.write(0, bytes);
+  await store.staging.expect({ transferId, sender: 'pi', file });
+  const incoming = store.staging.openIncoming(transferId, 'pi');
+  await incoming?.write(0, bytes);
   const verdict = await store.verify(transferId, 'demo', incoming);
-  await store.forget(transferId);
+  await store.staging.forget(transferId);
   return verdict;
 }
 

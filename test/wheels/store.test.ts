@@ -19,7 +19,7 @@ async function setUp(parts: WheelParts = {}) {
 
 /** Opens a transfer that this store owns. */
 function openOwned(store: WheelStore, id: string, sender: string): IncomingFile {
-  const incoming = store.openIncoming(id, sender);
+  const incoming = store.staging.openIncoming(id, sender);
   if (!incoming) throw new Error('another process owns it');
   return incoming;
 }
@@ -28,12 +28,12 @@ void t.test(
   'a file that arrives in parts, in any order, is published complete with its metadata',
   async (t) => {
     const { store, output, bytes, file } = await setUp();
-    await store.expect({ transferId: 'x-1', sender: 'pi', file });
+    await store.staging.expect({ transferId: 'x-1', sender: 'pi', file });
     const incoming = openOwned(store, 'x-1', 'pi');
     t.same(incoming.state.firstMissingRange(), { start: 0, end: bytes.length });
-    incoming.write(20_000, bytes.subarray(20_000));
+    await incoming.write(20_000, bytes.subarray(20_000));
     t.same(incoming.state.firstMissingRange(), { start: 0, end: 20_000 });
-    incoming.write(0, bytes.subarray(0, 15_000));
+    await incoming.write(0, bytes.subarray(0, 15_000));
     await incoming.close();
     t.match(
       await store.verify('x-1', 'demo'),
@@ -43,7 +43,7 @@ void t.test(
     // Another process continues it.
     const reopened = openOwned(new WheelStore(output, 'me'), 'x-1', 'pi');
     t.same(reopened.state.firstMissingRange(), { start: 15_000, end: 20_000 });
-    reopened.write(15_000, bytes.subarray(15_000, 20_000));
+    await reopened.write(15_000, bytes.subarray(15_000, 20_000));
     await reopened.close();
     t.match(await store.verify('x-1', 'demo'), { verb: 'VERIFIED', requires_python: '>=3.8' });
     const target = join(output, 'simple', 'demo', file.filename);
@@ -55,11 +55,11 @@ void t.test(
 
 void t.test('a file with another hash than announced is never visible, and is requested again', async (t) => {
   const { store, output, bytes, file } = await setUp();
-  await store.expect({ transferId: 'x', sender: 'pi', file });
+  await store.staging.expect({ transferId: 'x', sender: 'pi', file });
   const incoming = openOwned(store, 'x', 'pi');
   const corrupted = Buffer.from(bytes);
   corrupted[100] = (corrupted[100] ?? 0) ^ 1;
-  incoming.write(0, corrupted);
+  await incoming.write(0, corrupted);
   await incoming.close();
   t.match(await store.verify('x', 'demo'), { verb: 'AGAIN' });
   t.same(readdirSync(join(output, 'simple')), []);
@@ -71,9 +71,9 @@ void t.test('a file with another hash than announced is never visible, and is re
 void t.test('a published file never changes: the same bytes are accepted, others are refused', async (t) => {
   const first = await setUp();
   const publish = async (id: string, bytes: Buffer, file: typeof first.file) => {
-    await first.store.expect({ transferId: id, sender: 'pi', file });
+    await first.store.staging.expect({ transferId: id, sender: 'pi', file });
     const incoming = openOwned(first.store, id, 'pi');
-    incoming.write(0, bytes);
+    await incoming.write(0, bytes);
     await incoming.close();
     return first.store.verify(id, 'demo');
   };
@@ -88,9 +88,9 @@ void t.test('a published file never changes: the same bytes are accepted, others
 void t.test('a wheel with the longest possible name is published with its metadata', async (t) => {
   const build = `1${'a'.repeat(MAX_WHEEL_NAME_LENGTH - 'demo-1.0-1-py3-none-any.whl'.length)}`;
   const { store, output, bytes, file } = await setUp({ build });
-  await store.expect({ transferId: 'x', sender: 'pi', file });
+  await store.staging.expect({ transferId: 'x', sender: 'pi', file });
   const incoming = openOwned(store, 'x', 'pi');
-  incoming.write(0, bytes);
+  await incoming.write(0, bytes);
   await incoming.close();
   t.match(await store.verify('x', 'demo', incoming), { verb: 'VERIFIED' });
   t.same(readdirSync(join(output, 'simple', 'demo')).length, 2);
@@ -111,9 +111,9 @@ void t.test('a file that is not the announced wheel is refused, with the reason'
     const bytes = readFileSync(path);
     const good = await makeWheel(mkdtempSync(join(tmpdir(), 'piw-good-')));
     const file = { ...(await fileStateOf(good)), filesize: bytes.length, filehash: sha256(bytes) };
-    await store.expect({ transferId: 'x', sender: 'pi', file });
+    await store.staging.expect({ transferId: 'x', sender: 'pi', file });
     const incoming = openOwned(store, 'x', 'pi');
-    incoming.write(0, bytes);
+    await incoming.write(0, bytes);
     await incoming.close();
     const verdict = await store.verify('x', 'demo', incoming);
     t.equal(verdict.verb, 'REFUSED');
@@ -123,13 +123,13 @@ void t.test('a file that is not the announced wheel is refused, with the reason'
 
 void t.test('bytes beyond the end, other senders, and names that are paths are refused', async (t) => {
   const { store, output, file, bytes } = await setUp();
-  await store.expect({ transferId: 'x', sender: 'pi', file });
-  t.throws(() => store.openIncoming('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  t.throws(() => store.openIncoming('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
-  t.throws(() => store.openIncoming('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  await store.staging.expect({ transferId: 'x', sender: 'pi', file });
+  t.throws(() => store.staging.openIncoming('x', 'mallory'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  t.throws(() => store.staging.openIncoming('y', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
+  t.throws(() => store.staging.openIncoming('../x', 'pi'), { code: 'PIW_UNKNOWN_TRANSFER' });
   const incoming = openOwned(store, 'x', 'pi');
-  incoming.write(bytes.length - 1, Buffer.from('too long'));
-  incoming.write(1e12, Buffer.from('far'));
+  await incoming.write(bytes.length - 1, Buffer.from('too long'));
+  await incoming.write(1e12, Buffer.from('far'));
   t.equal(incoming.state.received, 0);
   await incoming.close();
   t.equal(statSync(join(output, '.transfers', 'x.part')).size, 0);
@@ -141,36 +141,36 @@ void t.test('bytes beyond the end, other senders, and names that are paths are r
 void t.test('a transfer whose sender never comes back is removed, a recent one is not', async (t) => {
   const { store, output, file } = await setUp();
   const now = Date.now();
-  await store.expect({ transferId: 'old', sender: 'pi', file });
-  await store.expect({ transferId: 'small', sender: 'pi', file: { ...file, filesize: 1000 } }, now);
-  t.same(await store.sweep(60_000, now), []);
-  t.ok(store.isExpected('small') && store.isExpected('old'));
-  const swept = await store.sweep(60_000, now + 120_000);
+  await store.staging.expect({ transferId: 'old', sender: 'pi', file });
+  await store.staging.expect({ transferId: 'small', sender: 'pi', file: { ...file, filesize: 1000 } }, now);
+  t.same(await store.staging.sweep(60_000, now), []);
+  t.ok(store.staging.isExpected('small') && store.staging.isExpected('old'));
+  const swept = await store.staging.sweep(60_000, now + 120_000);
   t.same(swept.map(({ transferId, sender }) => [transferId, sender]).sort(), [
     ['old', 'pi'],
     ['small', 'pi'],
   ]);
-  t.notOk(store.isExpected('small') || store.isExpected('old'));
+  t.notOk(store.staging.isExpected('small') || store.staging.isExpected('old'));
   t.same(readdirSync(join(output, '.transfers')), []);
 });
 
 void t.test('a transfer has one owner until that process is gone', async (t) => {
   const { store, output, bytes, file } = await setUp();
-  await store.expect({ transferId: 'x', sender: 'pi', file });
+  await store.staging.expect({ transferId: 'x', sender: 'pi', file });
   const first = openOwned(store, 'x', 'pi');
-  first.write(0, bytes.subarray(0, 20_000));
+  await first.write(0, bytes.subarray(0, 20_000));
   first.saveRanges();
-  first.write(20_000, bytes.subarray(20_000, 30_000));
+  await first.write(20_000, bytes.subarray(20_000, 30_000));
   const other = new WheelStore(output, 'other');
-  t.equal(other.openIncoming('x', 'pi'), undefined);
-  t.equal(other.owner('x'), 'me');
-  await other.takeOver('x', 'somebody else');
-  t.equal(other.owner('x'), 'me', 'it is taken over only from the expected owner');
+  t.equal(other.staging.openIncoming('x', 'pi'), undefined);
+  t.equal(other.staging.owner('x'), 'me');
+  await other.staging.takeOver('x', 'somebody else');
+  t.equal(other.staging.owner('x'), 'me', 'it is taken over only from the expected owner');
   // The owner was killed: the recorded ranges are there, the others are requested again.
-  await other.takeOver('x', 'me');
+  await other.staging.takeOver('x', 'me');
   const reopened = openOwned(other, 'x', 'pi');
   t.same(reopened.state.firstMissingRange(), { start: 20_000, end: bytes.length });
-  reopened.write(20_000, bytes.subarray(20_000));
+  await reopened.write(20_000, bytes.subarray(20_000));
   await reopened.close();
   t.equal(reopened.sha256, undefined, 'it has no digest, because it lacks the earlier bytes');
   t.match(await other.verify('x', 'demo', reopened), { verb: 'VERIFIED' });
@@ -179,17 +179,17 @@ void t.test('a transfer has one owner until that process is gone', async (t) => 
 
 void t.test('a range is never overwritten, so the digest is that of the file on the disk', async (t) => {
   const { store, bytes, file } = await setUp();
-  await store.expect({ transferId: 'x', sender: 'pi', file });
+  await store.staging.expect({ transferId: 'x', sender: 'pi', file });
   const incoming = openOwned(store, 'x', 'pi');
-  incoming.write(0, bytes.subarray(0, 30_000));
-  incoming.write(10_000, Buffer.alloc(30_000, 1));
-  incoming.write(0, bytes);
+  await incoming.write(0, bytes.subarray(0, 30_000));
+  await incoming.write(10_000, Buffer.alloc(30_000, 1));
+  await incoming.write(0, bytes);
   await incoming.close();
   t.not(incoming.sha256, file.filehash, 'other bytes came first for 30,000 to 40,000');
   t.match(await store.verify('x', 'demo', incoming), { verb: 'AGAIN' });
   const reopened = openOwned(store, 'x', 'pi');
-  reopened.write(0, bytes.subarray(0, 30_000));
-  reopened.write(10_000, Buffer.concat([Buffer.alloc(20_000, 1), bytes.subarray(30_000)]));
+  await reopened.write(0, bytes.subarray(0, 30_000));
+  await reopened.write(10_000, Buffer.concat([Buffer.alloc(20_000, 1), bytes.subarray(30_000)]));
   await reopened.close();
   t.equal(reopened.sha256, file.filehash);
   t.match(await store.verify('x', 'demo', reopened), { verb: 'VERIFIED' });
@@ -200,10 +200,10 @@ void t.test('files of zero bytes and of one byte are refused as wheels', async (
     const { store, output, file } = await setUp();
     const bytes = Buffer.alloc(size, 'x');
     const small = { ...file, filesize: size, filehash: sha256(bytes) };
-    await store.expect({ transferId: 'x', sender: 'pi', file: small });
+    await store.staging.expect({ transferId: 'x', sender: 'pi', file: small });
     const incoming = openOwned(store, 'x', 'pi');
     t.same(incoming.state.firstMissingRange(), size === 0 ? undefined : { start: 0, end: 1 });
-    incoming.write(0, bytes);
+    await incoming.write(0, bytes);
     await incoming.close();
     t.match(await store.verify('x', 'demo', incoming), { verb: 'REFUSED', code: 'PIW_BAD_WHEEL' });
     t.same(readdirSync(join(output, '.transfers')), []);
@@ -216,12 +216,12 @@ void t.test(
   async (t) => {
     const { store, output, bytes, file } = await setUp();
     const other = await setUp();
-    await store.expect({ transferId: 'a', sender: 'pi', file });
-    await store.expect({ transferId: 'b', sender: 'pear', file: other.file });
+    await store.staging.expect({ transferId: 'a', sender: 'pi', file });
+    await store.staging.expect({ transferId: 'b', sender: 'pear', file: other.file });
     const [a, b] = [openOwned(store, 'a', 'pi'), openOwned(store, 'b', 'pear')];
     for (let at = 0; at < bytes.length; at += 7000) {
-      a.write(at, bytes.subarray(at, at + 7000));
-      b.write(at, other.bytes.subarray(at, at + 7000));
+      await a.write(at, bytes.subarray(at, at + 7000));
+      await b.write(at, other.bytes.subarray(at, at + 7000));
     }
     await Promise.all([a.close(), b.close()]);
     const verdicts = await Promise.all([store.verify('a', 'demo', a), store.verify('b', 'demo', b)]);

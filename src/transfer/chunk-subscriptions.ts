@@ -1,17 +1,18 @@
-import type { Chunk } from '../../src/bus/chunk.js';
-import type { LiveChunks, ObjectStore } from '../../src/bus/objects.js';
-import { transferObjectName } from '../../src/protocols/file-juggler.js';
-import { MAX_SMALL_FILE_BYTES } from '../../src/model/file-state.js';
+import type { Chunk } from '../bus/chunk.js';
+import type { LiveChunks, ObjectStore } from '../bus/objects.js';
+import { transferObjectName } from '../protocols/file-juggler.js';
+import { MAX_SMALL_FILE_BYTES } from '../model/file-state.js';
 
 /** A subscription to the chunks of one transfer, or of all small files of one bucket. */
 export interface ChunkSubscription {
-  /** Resolves once all chunks that have arrived before this call are written. */
+  /** Resolves once all chunks that have arrived before this call are taken over. */
   whenWritten(): Promise<void>;
-  /** Stops the subscription; chunks that have already arrived are written first. */
+  /** Stops the subscription; chunks that have already arrived are taken over first. */
   stop(): Promise<void>;
 }
 
-type ChunkHandler = (chunk: Chunk) => void;
+/** Takes over a chunk, whose bytes stay valid until it returns. */
+type ChunkHandler = (chunk: Chunk) => Promise<void>;
 
 /**
  * Provides the subscriptions to the chunks of transfers. A large file has a subscription of its own, which
@@ -20,13 +21,13 @@ type ChunkHandler = (chunk: Chunk) => void;
 export class ChunkSubscriptionPool {
   readonly #objects: ObjectStore;
   readonly #shared = new Map<string, SharedSubscription>();
-  readonly #onSmallChunk: (bucket: string, chunk: Chunk) => void;
+  readonly #onSmallChunk: (bucket: string, chunk: Chunk) => Promise<void>;
 
   /**
    * `onSmallChunk` writes the chunks of small files. The bucket they came in identifies their sender,
    * whatever the chunks are called.
    */
-  constructor(objects: ObjectStore, onSmallChunk: (bucket: string, chunk: Chunk) => void) {
+  constructor(objects: ObjectStore, onSmallChunk: (bucket: string, chunk: Chunk) => Promise<void>) {
     this.#objects = objects;
     this.#onSmallChunk = onSmallChunk;
   }
@@ -71,9 +72,7 @@ export class ChunkSubscriptionPool {
         bucket,
         transferObjectName('*', 0, () => ''),
       ),
-      (chunk) => {
-        this.#onSmallChunk(bucket, chunk);
-      },
+      (chunk) => this.#onSmallChunk(bucket, chunk),
     );
     const shared = { subscription, users: 0, idle: false };
     this.#shared.set(bucket, shared);
@@ -113,7 +112,7 @@ class LiveChunkSubscription implements ChunkSubscription {
 
   async #read(write: ChunkHandler): Promise<void> {
     for await (const chunk of this.#live) {
-      write(chunk);
+      await write(chunk);
       this.#writtenCount += 1;
     }
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { ChunkSubscriptionPool } from '../../actors/file-juggler/chunk-subscriptions.js';
+import { ChunkSubscriptionPool } from '../../src/transfer/chunk-subscriptions.js';
 import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
 import { transferIdOf } from '../../src/protocols/file-juggler.js';
 import { uniquePrefix, testBus } from '../helpers/bus.js';
@@ -12,10 +12,12 @@ void t.test(
     const bucket = `${bus.prefix}-b`;
     await bus.objects.buckets.ensure(chunkBucket(bucket));
     const received: string[] = [];
-    const pool = new ChunkSubscriptionPool(bus.objects, (_, { object }) =>
-      received.push(transferIdOf(object)),
-    );
-    const open = (id: string) => pool.subscribe(bucket, id, 100, () => t.fail('it is not a large file'));
+    const pool = new ChunkSubscriptionPool(bus.objects, (_, { object }) => {
+      received.push(transferIdOf(object));
+      return Promise.resolve();
+    });
+    const open = (id: string) =>
+      pool.subscribe(bucket, id, 100, () => Promise.reject(new Error('it is not a large file')));
     const send = async (id: string) => {
       bus.objects.publisher(bucket, `file.${id}`, 0).write(randomBytes(100));
       await bus.rtt();
@@ -47,8 +49,13 @@ void t.test('a large file has a subscription of its own', async (t) => {
   const bucket = `${bus.prefix}-b`;
   await bus.objects.buckets.ensure(chunkBucket(bucket));
   const received: string[] = [];
-  const pool = new ChunkSubscriptionPool(bus.objects, () => t.fail('it is not a small file'));
-  const subscription = pool.subscribe(bucket, 'one', 1e6, ({ object }) => received.push(object));
+  const pool = new ChunkSubscriptionPool(bus.objects, () =>
+    Promise.reject(new Error('it is not a small file')),
+  );
+  const subscription = pool.subscribe(bucket, 'one', 1e6, ({ object }) => {
+    received.push(object);
+    return Promise.resolve();
+  });
   for (const object of ['file.one.a', 'file.two.a', 'file.one', 'file.one.b'])
     bus.objects.publisher(bucket, object, 0).write(randomBytes(100));
   await bus.rtt();
