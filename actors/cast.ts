@@ -44,7 +44,10 @@ export const CAST: readonly ActorSpec<Settings>[] = [
     load: async () => {
       const { FileJuggler } = await import('./file-juggler.js');
       return (context, settings) =>
-        new FileJuggler(context, { outputPath: settings['output-path'], rebuilt: settings.rebuilt });
+        new FileJuggler(context, {
+          outputPath: settings['output-path'],
+          onDuplicateFilename: settings['on-duplicate-filename'],
+        });
     },
   },
   {

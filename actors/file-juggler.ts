@@ -39,7 +39,7 @@ const DISK_PROBE_INTERVAL_S = 2;
 interface JugglerSettings {
   readonly outputPath: string;
   /** What happens to a rebuilt wheel whose filename is taken by a file with other contents. */
-  readonly rebuilt: 'refuse' | 'tag-removed' | 'tag';
+  readonly onDuplicateFilename: 'refuse' | 'tag-removed' | 'tag';
 }
 
 /** A sender that has said HELLO here, and for which transfer: its CHUNKs belong to that one. */
@@ -90,8 +90,8 @@ export class FileJuggler extends Actor {
     super(context);
     this.#steadyTime = steadyTime(this.clock);
     this.#store = new WheelStore(settings.outputPath, this.#instanceId, {
-      published: settings.rebuilt === 'tag',
-      removed: settings.rebuilt !== 'refuse',
+      published: settings.onDuplicateFilename === 'tag',
+      removed: settings.onDuplicateFilename !== 'refuse',
     });
     this.#diskWatch = new DiskWatch(
       settings.outputPath,

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { actorSpecOf } from '../actors/cast.js';
 import { reportFailure, runProcess } from './actor/process.js';
-import { SETTINGS_ENV, type Settings } from './config.js';
+import { SETTINGS_ENV, settingsFromEnv } from './config.js';
 import { masterConnection } from './connection.js';
 import { PiwError } from './errors.js';
 import { createLog, fileSink } from './log.js';
@@ -34,7 +34,7 @@ async function run(): Promise<number> {
   const settingsJson = process.env[SETTINGS_ENV];
   if (settingsJson === undefined)
     throw new PiwError('PIW_USAGE', `${SETTINGS_ENV} is not set: run a task without a master with piw actor`);
-  const settings = JSON.parse(settingsJson) as Settings;
+  const settings = settingsFromEnv(settingsJson);
   const instance = process.env['PIW_INSTANCE'];
   const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
   return await runProcess(spec, settings, {

@@ -56,7 +56,7 @@ export const SETTING_DEFINITIONS = {
    * What to do with a wheel whose name was already published with other contents: `refuse` it; `tag-removed`: give it
    * the next build tag if the first wheel of that name was removed; `tag`: also if that wheel is still published.
    */
-  rebuilt: choice('tag-removed', ['refuse', 'tag-removed', 'tag']),
+  'on-duplicate-filename': choice('tag-removed', ['refuse', 'tag-removed', 'tag']),
   /** A wheel that lacks the compiled part of its package: `publish` it with a remark, or `refuse` it. */
   incomplete: choice('publish', ['publish', 'refuse']),
   'pypi-simple': text('https://pypi.org/simple'),
@@ -174,6 +174,11 @@ export const SETTING_DEFINITIONS = {
 } as const satisfies Record<string, SettingDefinition>;
 
 type SettingName = keyof typeof SETTING_DEFINITIONS;
+
+/** The former keys of settings that have been renamed, which are still accepted. */
+const FORMER_KEYS: ReadonlyMap<string, SettingName> = new Map([['rebuilt', 'on-duplicate-filename']]);
+
+const currentKey = (key: string): string => FORMER_KEYS.get(key) ?? key;
 type SettingValue<K extends SettingDefinition> = K extends { kind: 'list' }
   ? readonly string[]
   : K extends { kind: 'flag' }
@@ -196,6 +201,14 @@ export type RawSettings = Partial<
 
 /** The environment variable by which a master passes its settings to its actors, which read no configuration. */
 export const SETTINGS_ENV = 'PIW_SETTINGS';
+
+/** Reads the settings from the value of SETTINGS_ENV; a former key stands for its setting's present one. */
+export function settingsFromEnv(json: string): Settings {
+  const settings = JSON.parse(json) as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(
+    Object.entries(settings).map(([key, value]) => [currentKey(key), value]),
+  ) as Settings;
+}
 
 /** Returns the default configuration files; a later file overrides an earlier one. */
 export function defaultConfigFiles(): readonly string[] {
@@ -279,10 +292,11 @@ export function parseConfig(contents: string, file: string): RawSettings {
     const location = `${file}, line ${String(i + 1)}`;
     const match = /^([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*)$/.exec(line);
     if (!match) throw new PiwError('PIW_CONFIG', `${location}: not of the form key = value`);
-    const name = (match[1] ?? '').replaceAll('_', '-');
+    const key = (match[1] ?? '').replaceAll('_', '-');
+    const name = currentKey(key);
     const value = (match[2] ?? '').replace(/\s+#.*$/, '');
     if (!(name in SETTING_DEFINITIONS))
-      throw new PiwError('PIW_CONFIG', `${location}: unknown setting "${name}"`);
+      throw new PiwError('PIW_CONFIG', `${location}: unknown setting "${key}"`);
     if (SETTING_DEFINITIONS[name as SettingName].kind === 'list')
       parsed[name] = [parsed[name] ?? [], value].flat();
     else parsed[name] = value;

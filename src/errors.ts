@@ -98,12 +98,12 @@ export const ERRORS = {
   PIW_FILE_EXISTS: {
     exit: 1,
     advice:
-      'A published file never changes: give this one a build tag, set rebuilt = tag, or remove the version first.',
+      'A published file never changes: give this one a build tag, set on-duplicate-filename = tag, or remove the version first.',
   },
   PIW_NAME_SPENT: {
     exit: 1,
     advice:
-      'A published name always stands for the same bytes: set rebuilt = tag-removed, or give this one a build tag.',
+      'A published name always stands for the same bytes: set on-duplicate-filename = tag-removed, or give this one a build tag.',
   },
   PIW_FILE_CHANGED: { exit: 1, advice: 'Do not change the file until it has been sent.' },
   PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what is wrong with the wheel.' },

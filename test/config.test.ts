@@ -3,7 +3,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { parseVariables } from '../src/builder/environment.js';
-import { formatConfig, loadSettings, parseConfig, type RawSettings } from '../src/config.js';
+import { formatConfig, loadSettings, parseConfig, settingsFromEnv, type RawSettings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
 import { parseDuration } from '../src/units.js';
 
@@ -45,10 +45,10 @@ void t.test('a choice must be spelled exactly', (t) => {
     configError(() => settings({ removed: 'hidden' })),
     'removed = hidden: must be one of keep, hide, delete',
   );
-  t.equal(settings({}).rebuilt, 'tag-removed');
+  t.equal(settings({})['on-duplicate-filename'], 'tag-removed');
   t.equal(
-    configError(() => settings({ rebuilt: 'replace' })),
-    'rebuilt = replace: must be one of refuse, tag-removed, tag',
+    configError(() => settings({ 'on-duplicate-filename': 'replace' })),
+    'on-duplicate-filename = replace: must be one of refuse, tag-removed, tag',
   );
   t.match(
     configError(() => settings({ history: '' })),
@@ -143,5 +143,11 @@ void t.test('durations are in seconds', (t) => {
     configError(() => settings({ timeout: 'long' })),
     /must be a duration such as 3h/,
   );
+  t.end();
+});
+
+void t.test('a setting is accepted under its former key', (t) => {
+  t.strictSame(parseConfig('rebuilt = tag', 'a.conf'), { 'on-duplicate-filename': 'tag' });
+  t.equal(settingsFromEnv('{"rebuilt":"refuse"}')['on-duplicate-filename'], 'refuse');
   t.end();
 });

@@ -1,4 +1,4 @@
-import type { LeaseState } from '../../src/model/lease-state.js';
+import type { BuildLease } from '../../src/model/lease-state.js';
 import { fileFromMessage, type FileState } from '../../src/model/file-state.js';
 import type { CoreMetadata } from '../../src/model/fields.js';
 import type { BuiltMessage } from '../../src/protocols/slave-driver.js';
@@ -26,11 +26,11 @@ export interface FileTransfer {
  * is undefined.
  */
 export class BuildState {
-  readonly lease: LeaseState;
+  readonly lease: BuildLease;
   readonly built: BuiltMessage;
   readonly files: readonly FileTransfer[];
 
-  constructor(lease: LeaseState, built: BuiltMessage) {
+  constructor(lease: BuildLease, built: BuiltMessage) {
     this.lease = lease;
     this.built = built;
     // After a restart of the Slave Driver, the same build gets the same transfer ids.

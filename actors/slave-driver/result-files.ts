@@ -2,7 +2,7 @@ import type { ProtocolClient } from '../../src/actor/client.js';
 import { isDiskError } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { fileToMessage } from '../../src/model/file-state.js';
-import type { LeaseState } from '../../src/model/lease-state.js';
+import type { BuildLease } from '../../src/model/lease-state.js';
 import type { FileOrigin } from '../../src/model/project.js';
 import type { fileJuggler } from '../../src/protocols/file-juggler.js';
 import type { oracle } from '../../src/protocols/oracle.js';
@@ -228,7 +228,7 @@ export class ResultFiles {
 }
 
 /** Returns whether the file's origin is an earlier build of the same package and version for the same target. */
-function isRebuildOf(lease: LeaseState, [name, version, abi, platform]: FileOrigin): boolean {
+function isRebuildOf(lease: BuildLease, [name, version, abi, platform]: FileOrigin): boolean {
   return (
     lease.package === name && lease.version === version && lease.abi === abi && lease.platform === platform
   );

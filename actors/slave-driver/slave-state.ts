@@ -3,7 +3,7 @@ import type { BuildOrder, SlaveHello } from '../../src/protocols/slave-driver.js
 import type { SlaveStatus } from '../../src/protocols/control.js';
 import type { KillMode } from '../../src/model/slave.js';
 import type { BuildState } from './build-state.js';
-import type { LeaseState } from '../../src/model/lease-state.js';
+import type { BuildLease } from '../../src/model/lease-state.js';
 
 /**
  * What a slave is doing, by the last messages between it and the master:
@@ -35,7 +35,7 @@ export class SlaveState {
   hello: SlaveHello;
   targetRegistered: boolean;
   #activity: SlaveActivity = 'idle';
-  #lease: LeaseState | undefined;
+  #lease: BuildLease | undefined;
   /** Monotonic time, ms, when the last request that granted or renewed its lease, as its answer confirmed, was sent. */
   renewedAt = -Infinity;
   /** The answer that granted the lease, kept until the slave has acknowledged it. */
@@ -79,7 +79,7 @@ export class SlaveState {
     return this.#activity;
   }
 
-  get lease(): LeaseState | undefined {
+  get lease(): BuildLease | undefined {
     return this.#lease;
   }
 
@@ -93,7 +93,7 @@ export class SlaveState {
   }
 
   /** Records that the slave holds a lease, and builds under it. */
-  hold(lease: LeaseState, now: number): void {
+  hold(lease: BuildLease, now: number): void {
     this.#lease = lease;
     this.setActivity('building', now);
   }

@@ -20,7 +20,12 @@ export interface InstallationRecord {
 /** The database operations that joining a farm needs. */
 export interface InstallationRegistry {
   read(): Promise<InstallationRecord | undefined>;
-  claim(options: { holder: string; host: string; from: string | null; heartbeat: number }): Promise<boolean>;
+  acquire(options: {
+    holder: string;
+    host: string;
+    from: string | null;
+    heartbeat: number;
+  }): Promise<boolean>;
 }
 
 export type FarmIdentity = Body<typeof farmIdentity.verbs, 'HERE'>;
@@ -92,7 +97,7 @@ export async function joinFarm(
   const { id: installation, name } = record;
   const host = thisProcess();
   const identity = { version: OWN_VERSION, installation, name, holder, host, since: Date.now() };
-  if (await registry.claim({ holder, host, from: null, heartbeat: 0 })) return identity;
+  if (await registry.acquire({ holder, host, from: null, heartbeat: 0 })) return identity;
   const seconds = isProcessGone(record.holderHost) ? HEARTBEAT_INTERVAL_S + 1 : HOLDER_TIMEOUT_S;
   onWaiting(`${otherHolderError(bus, record).message}: waiting ${String(seconds)} s for its heartbeat`);
   for (let waited = 0; waited < seconds; waited += 1) {
@@ -102,7 +107,7 @@ export async function joinFarm(
       throw otherHolderError(bus, record);
     if (current?.holder !== record.holder) break;
   }
-  if (await registry.claim({ holder, host, from: record.holder, heartbeat: record.heartbeat }))
+  if (await registry.acquire({ holder, host, from: record.holder, heartbeat: record.heartbeat }))
     return identity;
   throw otherHolderError(bus, (await registry.read()) ?? record);
 }

@@ -60,7 +60,7 @@ export class Membership {
     await new ProtocolClient(this.#bus, farmIdentity).publish('HERE', this.#identity);
     const held =
       (await this.#registry.sendHeartbeat(holder)) ||
-      (await this.#registry.claim({ holder, host, from: null, heartbeat: 0 }));
+      (await this.#registry.acquire({ holder, host, from: null, heartbeat: 0 }));
     this.#missedHeartbeats = held ? 0 : this.#missedHeartbeats + 1;
     if (this.#missedHeartbeats < MAX_MISSED_HEARTBEATS) return;
     const record = await this.#registry.read();

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { Bus, type BusOptions } from '../bus/bus.js';
-import { Lease } from '../bus/lease.js';
+import { LeaderLease } from '../bus/lease.js';
 import { PiwError, hasCode, rethrowUnexpected } from '../errors.js';
 import type { Log } from '../log.js';
 import { redactAddress } from '../bus/address.js';
@@ -96,7 +96,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
   void bus.closed().then(() => {
     termination.end(new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended'));
   });
-  let lease: Lease | undefined;
+  let lease: LeaderLease | undefined;
   const context: ActorContext = {
     task: spec.task,
     bus,
@@ -126,7 +126,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     if (spec.kind === 'single') {
       options.onState?.('standing by');
       const holder = `${hostname()}/${String(process.pid)}`;
-      lease = await Lease.acquire(bus, spec.task, holder, termination.signal, {
+      lease = await LeaderLease.acquire(bus, spec.task, holder, termination.signal, {
         onTrouble: (text) => {
           log.warning(text, { task: spec.task });
         },
@@ -170,7 +170,7 @@ async function refuseOtherVersion(bus: Bus): Promise<void> {
 async function stopAll(
   actor: Actor | undefined,
   sidecar: Actor,
-  lease: Lease | undefined,
+  lease: LeaderLease | undefined,
   bus: Bus,
 ): Promise<void> {
   await bus.prepareShutdown();

@@ -26,7 +26,7 @@ const NO_MESSAGE = 10037;
 /** nats-server reserves this much memory for the bucket, bytes; a lease takes about 100. */
 const MAX_BUCKET_BYTES = 128 * 1024;
 
-export interface LeaseEntry {
+export interface LeaderLeaseEntry {
   readonly revision: number;
   readonly value: string;
 }
@@ -43,7 +43,7 @@ export interface LeaseEntry {
  * does not write a million messages a second. Each bucket's first revision is also recorded on disk, so that the next bucket starts above
  * it even if the clock was set back in between.
  */
-export class LeaseBucket {
+export class LeaderLeaseBucket {
   readonly #nc: NatsConnection;
   readonly #js: JetStreamClient;
   readonly #name: string;
@@ -80,7 +80,7 @@ export class LeaseBucket {
   }
 
   /** Returns the entry that NATS holds for a key, even one that should have expired. */
-  async read(key: string): Promise<LeaseEntry | undefined> {
+  async read(key: string): Promise<LeaderLeaseEntry | undefined> {
     try {
       const jsm = await this.#jsm(WRITE_LIMIT_MS);
       const message = await jsm.streams.getMessage(this.#stream, { last_by_subj: this.#subject(key) });

@@ -4,7 +4,7 @@ import { deferred } from '../concurrency/deferred.js';
 import { pause } from '../concurrency/pause.js';
 import { PiwError, errorMessage } from '../errors.js';
 import type { Bus } from './bus.js';
-import { LEASE_TTL_MS, LeaseBucket, type LeaseEntry } from './lease-bucket.js';
+import { LEASE_TTL_MS, LeaderLeaseBucket, type LeaderLeaseEntry } from './lease-bucket.js';
 
 /** An entry that nobody has renewed for this long is not a lease: NATS should have dropped it. */
 const STALE_MS = 3 * LEASE_TTL_MS;
@@ -20,24 +20,24 @@ interface AcquireOptions {
 
 /**
  * A lease determines which process leads a task: an entry in a NATS KV bucket that expires after LEASE_TTL_MS (see
- * LeaseBucket). Its states:
+ * LeaderLeaseBucket). Its states:
  *
  *   waiting   another process holds it; this one tries to create the entry every third of the TTL
  *   held      we created the entry; we renew it by updating the revision that we know
  *   lost      another process has created the entry, or no renewal has succeeded for the TTL
  *   released  we removed the entry; the next process gets it at its next attempt
  *
- * waiting leads to held; held to lost or released; nothing leads back: a new tenure is a new Lease. If a restart of
- * nats-server has lost the bucket, the holder creates the entry again, unless another process was faster.
+ * waiting leads to held; held to lost or released; nothing leads back: a new tenure is a new LeaderLease. If a
+ * restart of nats-server has lost the bucket, the holder creates the entry again, unless another process was faster.
  *
  * `fence` is the revision at which the entry was first created. Every later holder has a higher one. So whoever acts on
  * the lease passes its fence along, and the database refuses a fence that is lower than the highest that it has seen: a
  * holder that was suspended may resume and believe that it still holds the lease.
  */
-export class Lease {
+export class LeaderLease {
   readonly fence: number;
   readonly #clock: Clock;
-  readonly #bucket: LeaseBucket;
+  readonly #bucket: LeaderLeaseBucket;
   readonly #key: string;
   /** The entry's contents, unique to this lease, so that we recognise our write when its acknowledgement was lost. */
   readonly #value: string;
@@ -50,9 +50,9 @@ export class Lease {
   /** `requestedAt`: when we sent the write that created the entry; its TTL can't have begun earlier. */
   private constructor(
     clock: Clock,
-    bucket: LeaseBucket,
+    bucket: LeaderLeaseBucket,
     key: string,
-    entry: LeaseEntry,
+    entry: LeaderLeaseEntry,
     requestedAt: number,
   ) {
     this.#clock = clock;
@@ -72,8 +72,8 @@ export class Lease {
     holder: string,
     signal: AbortSignal,
     { onTrouble = () => undefined, clock = systemClock }: AcquireOptions = {},
-  ): Promise<Lease | undefined> {
-    const bucket = new LeaseBucket(bus.connection, bus.prefix);
+  ): Promise<LeaderLease | undefined> {
+    const bucket = new LeaderLeaseBucket(bus.connection, bus.prefix);
     const value = `${holder} ${randomUUID()}`;
     const vacancy = new VacancyMonitor(clock, name, onTrouble);
     while (!signal.aborted) {
@@ -82,7 +82,7 @@ export class Lease {
         const revision = await createEntry(bucket, name, value);
         if (revision !== undefined) {
           vacancy.markHeld();
-          return new Lease(clock, bucket, name, { revision, value }, requestedAt);
+          return new LeaderLease(clock, bucket, name, { revision, value }, requestedAt);
         }
         await vacancy.inspect(bucket);
       } catch (error) {
@@ -193,7 +193,7 @@ class VacancyMonitor {
    * Checks who holds the lease, and removes an entry that nobody has renewed for STALE_MS; if that does not help,
    * recreates the bucket.
    */
-  async inspect(bucket: LeaseBucket): Promise<void> {
+  async inspect(bucket: LeaderLeaseBucket): Promise<void> {
     const entry = await bucket.read(this.#name);
     if (entry !== undefined && entry.revision !== this.#revision) {
       this.#revision = entry.revision;
@@ -251,7 +251,11 @@ class VacancyMonitor {
 const CREATE_REFUSED = 'NATS has refused to create a lease that nobody holds';
 
 /** Creates the entry, and the bucket if there is none. Returns the entry's revision; undefined if it already exists. */
-async function createEntry(bucket: LeaseBucket, name: string, value: string): Promise<number | undefined> {
+async function createEntry(
+  bucket: LeaderLeaseBucket,
+  name: string,
+  value: string,
+): Promise<number | undefined> {
   let revision: number | undefined;
   try {
     revision = await bucket.write(name, value, 0);

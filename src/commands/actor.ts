@@ -3,7 +3,7 @@ import { CAST, actorSpecOf } from '../../actors/cast.js';
 import { runProcess } from '../actor/process.js';
 import { masterConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
-import { EXIT_CODES, PiwCommand, rebuiltFlag, tlsFlags } from './base.js';
+import { EXIT_CODES, PiwCommand, duplicateFilenameFlag, tlsFlags } from './base.js';
 
 export default class Actor extends PiwCommand {
   static override summary = 'Run one task of the farm, on any machine that can reach its servers.';
@@ -41,7 +41,7 @@ ${EXIT_CODES}`;
       helpValue: 'PATH',
       description: 'folder of the site and the wheels (default: /var/www/piwheels)',
     }),
-    rebuilt: rebuiltFlag,
+    'on-duplicate-filename': duplicateFilenameFlag,
     'pypi-simple': Flags.string({
       helpValue: 'URL',
       description: 'simple API of the index to follow (default: https://pypi.org/simple)',

@@ -40,9 +40,11 @@ export const natsFlags = {
 };
 
 /** What the File Juggler does with a wheel whose filename was already published with different contents. */
-export const rebuiltFlag = Flags.string({
+export const duplicateFilenameFlag = Flags.string({
+  // Its former name.
+  aliases: ['rebuilt'],
   helpValue: 'HOW',
-  options: SETTING_DEFINITIONS.rebuilt.choices,
+  options: SETTING_DEFINITIONS['on-duplicate-filename'].choices,
   description:
     'what to do with a wheel whose filename was already published with different contents: refuse it; tag-removed (default): publish it under the next build tag if the original wheel was removed; tag: do so even if the original is still published',
 });

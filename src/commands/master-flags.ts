@@ -1,10 +1,10 @@
 import { Flags } from '@oclif/core';
 import { SETTING_DEFINITIONS } from '../config.js';
-import { prefixFlag, rebuiltFlag, tlsFlags } from './base.js';
+import { prefixFlag, duplicateFilenameFlag, tlsFlags } from './base.js';
 
 /** Options of a master, alone or as part of `piw farm`: each is declared once, here. */
 export const masterFlags = {
-  rebuilt: rebuiltFlag,
+  'on-duplicate-filename': duplicateFilenameFlag,
   incomplete: Flags.string({
     helpValue: 'HOW',
     options: SETTING_DEFINITIONS.incomplete.choices,

@@ -24,10 +24,10 @@ async function readInstallation(db: Queryable): Promise<Installation | undefined
 }
 
 /**
- * Claims the database for `holder`. Returns false if a holder other than `holder` and `from` has it, or if `from` has
+ * Acquires the database for `holder`. Returns false if a holder other than `holder` and `from` has it, or if `from` has
  * sent a heartbeat since `heartbeat`.
  */
-async function claimInstallation(
+async function acquireInstallation(
   db: Queryable,
   { holder, host, from, heartbeat }: { holder: string; host: string; from: string | null; heartbeat: number },
 ): Promise<boolean> {
@@ -60,6 +60,6 @@ export async function releaseInstallation(db: Queryable, holder: string): Promis
 /** Returns these functions as one object, for processes that join a farm. */
 export const installationRegistry = (db: Queryable) => ({
   read: () => readInstallation(db),
-  claim: (options: Parameters<typeof claimInstallation>[1]) => claimInstallation(db, options),
+  acquire: (options: Parameters<typeof acquireInstallation>[1]) => acquireInstallation(db, options),
   sendHeartbeat: (holder: string) => renewInstallation(db, holder),
 });

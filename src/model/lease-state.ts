@@ -1,5 +1,5 @@
 /** The build that was granted under a lease. */
-export interface LeaseState {
+export interface BuildLease {
   readonly lease: number;
   readonly package: string;
   readonly version: string;

@@ -1,5 +1,5 @@
 import { PiwError, rethrowUnexpected } from '../errors.js';
-import type { LeaseState } from '../model/lease-state.js';
+import type { BuildLease } from '../model/lease-state.js';
 import type { FileState } from '../model/file-state.js';
 import { isPackageName, normalise } from './names.js';
 import { parseTarget, parseWheelName, pyVersionTagOf, type WheelName } from './tags.js';
@@ -29,7 +29,7 @@ export function targetRefusal(tags: {
  */
 export function fileRefusal(
   file: FileState,
-  lease: LeaseState,
+  lease: BuildLease,
   platform: string,
   maxBytes: number,
 ): string | undefined {
@@ -56,7 +56,7 @@ export function fileRefusal(
  * every slave, but not for another Python implementation, and for a later Python only as far as `py3…` covers
  * it.
  */
-function findForeignTag({ py, abi }: WheelName, lease: LeaseState): string | undefined {
+function findForeignTag({ py, abi }: WheelName, lease: BuildLease): string | undefined {
   const target = parseTarget(lease.abi, lease.platform);
   const foreignAbi = abi.split('.').find((tag) => tag !== lease.abi && !SHARED_ABIS.has(tag));
   if (foreignAbi !== undefined) return foreignAbi;

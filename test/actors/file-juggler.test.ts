@@ -198,7 +198,9 @@ void t.test('two senders with one name at the same time do not mix', async (t) =
 });
 
 void t.test('a rebuilt wheel gets a build tag if the jugglers are configured to give one', async (t) => {
-  const { stops, bus, wheel, expect, verify, output, logLines } = await stage(t, 2, { rebuilt: 'tag' });
+  const { stops, bus, wheel, expect, verify, output, logLines } = await stage(t, 2, {
+    'on-duplicate-filename': 'tag',
+  });
   const names = () => readdirSync(join(output, 'simple', 'demo')).filter((name) => name.endsWith('.whl'));
   const deliver = async (id: string, { path, file }: { path: string; file: FileState }) => {
     await expect(id, file);

@@ -29,13 +29,17 @@ interface EarlierBuild {
   /** The ABI that it was built for, and the version that it is listed under. */
   readonly abi?: string;
   readonly version?: string;
-  readonly rebuilt?: 'refuse' | 'tag';
+  readonly onDuplicate?: 'refuse' | 'tag';
 }
 
 /** Publishes a pure wheel of demo 1.0, and grants demo 1.0 again, to a slave that makes a different wheel. */
-async function stage(t: Test, { abi = ABI, version = '1.0', rebuilt = 'tag' }: EarlierBuild) {
+async function stage(t: Test, { abi = ABI, version = '1.0', onDuplicate = 'tag' }: EarlierBuild) {
   const tasks = MASTER_TASKS.filter((task) => task !== 'slave-driver');
-  const master = await testMaster(t, { versions: ['1.0', '2.0'], overrides: { rebuilt }, tasks });
+  const master = await testMaster(t, {
+    versions: ['1.0', '2.0'],
+    overrides: { 'on-duplicate-filename': onDuplicate },
+    tasks,
+  });
   const { db, folder, settings } = master;
   const driver = runTask(t, 'slave-driver', settings, { logLines: master.logLines });
   await insertTarget(db, OTHER_ABI);
@@ -123,7 +127,7 @@ void t.test('a restarted Slave Driver finds the outcome of a transfer that it do
 for (const [title, earlier] of [
   ['a pure wheel that was built for another target also serves this one', { abi: OTHER_ABI }],
   ['a file that is listed under another version is neither removed nor rebuilt', { version: '2.0' }],
-  ['without build tags, the existing file serves the build', { rebuilt: 'refuse' }],
+  ['without build tags, the existing file serves the build', { onDuplicate: 'refuse' }],
 ] as const) {
   void t.test(title, async (t) => {
     const { send, holds, log, db } = await stage(t, earlier);

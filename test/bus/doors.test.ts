@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import type { Bus } from '../../src/bus/bus.js';
-import { Lease } from '../../src/bus/lease.js';
+import { LeaderLease } from '../../src/bus/lease.js';
 import { PiwError } from '../../src/errors.js';
 import { until } from '../helpers/bus.js';
 import { TestNats } from '../helpers/own-nats.js';
@@ -43,8 +43,8 @@ const BUS_CALLS: Readonly<Record<string, (bus: Bus) => unknown>> = {
   remove: (bus) => bus.objects.buckets.remove('b', '*'),
   'buckets.list': (bus) => bus.objects.buckets.list('b'),
   listObjects: (bus) => bus.objects.buckets.listObjects('b'),
-  'Lease.acquire': async (bus) => {
-    const lease = await Lease.acquire(bus, 'task', 'a', AbortSignal.timeout(300));
+  'LeaderLease.acquire': async (bus) => {
+    const lease = await LeaderLease.acquire(bus, 'task', 'a', AbortSignal.timeout(300));
     lease?.check();
     await lease?.release();
   },

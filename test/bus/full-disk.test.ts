@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Lease } from '../../src/bus/lease.js';
+import { LeaderLease } from '../../src/bus/lease.js';
 import { TestNats } from '../helpers/own-nats.js';
 
 t.setTimeout(120_000);
@@ -10,11 +10,11 @@ const neverAborted = new AbortController().signal;
 void t.test('leases can be held and acquired while the disk of nats-server is full', { skip }, async (t) => {
   const nats = await TestNats.start(t, { diskMb: 8 });
   const bus = await nats.connect(t);
-  const heldLease = await Lease.acquire(bus, 'held', 'a', neverAborted);
+  const heldLease = await LeaderLease.acquire(bus, 'held', 'a', neverAborted);
   nats.fillDisk();
-  const firstLease = await Lease.acquire(bus, 'taken', 'a', neverAborted);
+  const firstLease = await LeaderLease.acquire(bus, 'taken', 'a', neverAborted);
   await firstLease?.release();
-  const secondLease = await Lease.acquire(bus, 'taken', 'a', neverAborted);
+  const secondLease = await LeaderLease.acquire(bus, 'taken', 'a', neverAborted);
   t.ok((secondLease?.fence ?? 0) > (firstLease?.fence ?? 0));
   t.ok(heldLease?.held);
   await heldLease?.release();

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { LEASE_TTL_MS } from '../../src/bus/lease-bucket.js';
-import { Lease } from '../../src/bus/lease.js';
+import { LeaderLease } from '../../src/bus/lease.js';
 import { uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { ManualClock } from '../helpers/manual-clock.js';
 
@@ -11,10 +11,10 @@ const neverAborted = new AbortController().signal;
 void t.test('a released lease goes to the next process, with a higher fence', async (t) => {
   const prefix = uniquePrefix();
   const [a, b] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-  const first = await Lease.acquire(a, 'task', 'a', neverAborted);
+  const first = await LeaderLease.acquire(a, 'task', 'a', neverAborted);
   t.ok(first?.held);
-  let second: Lease | undefined;
-  const waiting = Lease.acquire(b, 'task', 'b', neverAborted).then((lease) => (second = lease));
+  let second: LeaderLease | undefined;
+  const waiting = LeaderLease.acquire(b, 'task', 'b', neverAborted).then((lease) => (second = lease));
   await b.rtt();
   t.equal(second, undefined, 'not while the first holds it');
   await first?.release();
@@ -28,11 +28,11 @@ void t.test('a released lease goes to the next process, with a higher fence', as
 void t.test('when the holder dies, another process takes over within five seconds', async (t) => {
   const prefix = uniquePrefix();
   const [a, b] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
-  const first = await Lease.acquire(a, 'task', 'a', neverAborted);
+  const first = await LeaderLease.acquire(a, 'task', 'a', neverAborted);
   // Its connection ends without releasing the lease, as if the process were killed.
   await a.drain();
   const began = performance.now();
-  const second = await Lease.acquire(b, 'task', 'b', neverAborted);
+  const second = await LeaderLease.acquire(b, 'task', 'b', neverAborted);
   const elapsedMs = performance.now() - began;
   t.ok(elapsedMs < 5000, `it took ${String(Math.round(elapsedMs))} ms`);
   t.equal(first?.held, false, 'and the first one knows that it no longer holds the lease');
@@ -44,7 +44,7 @@ void t.test('when the holder dies, another process takes over within five second
 void t.test('a lease is held while its renewals succeed in time, and is lost when none does', async (t) => {
   const bus = await testBus(t, uniquePrefix());
   const clock = new ManualClock();
-  const lease = await Lease.acquire(bus, 'task', 'a', neverAborted, { clock });
+  const lease = await LeaderLease.acquire(bus, 'task', 'a', neverAborted, { clock });
   t.ok(lease?.held);
   clock.advance(LEASE_TTL_MS);
   t.equal(lease?.held, false, 'as long as the renewal may have failed');
@@ -61,17 +61,17 @@ void t.test(
     const prefix = uniquePrefix();
     const bus = await testBus(t, prefix);
     const { streams } = await bus.connection.jetstreamManager();
-    const first = await Lease.acquire(bus, 'task', 'a', neverAborted);
+    const first = await LeaderLease.acquire(bus, 'task', 'a', neverAborted);
     // More revisions than milliseconds pass.
     await Promise.all(
       Array.from({ length: 2000 }, () => bus.connection.request(`$KV.${prefix}-leaders.other`)),
     );
     await first?.release();
-    const last = await Lease.acquire(bus, 'task', 'a', neverAborted);
+    const last = await LeaderLease.acquire(bus, 'task', 'a', neverAborted);
     t.ok((last?.fence ?? 0) - (first?.fence ?? 0) > 2000, 'the bucket has these revisions');
     await last?.release();
     await streams.delete(`KV_${prefix}-leaders`);
-    const after = await Lease.acquire(bus, 'task', 'b', neverAborted);
+    const after = await LeaderLease.acquire(bus, 'task', 'b', neverAborted);
     t.ok((after?.fence ?? 0) > (last?.fence ?? 0), `${String(after?.fence)} after ${String(last?.fence)}`);
     await after?.release();
   },
@@ -81,14 +81,14 @@ void t.test('the fence is higher after NATS has lost the bucket and the clock wa
   const prefix = uniquePrefix();
   const bus = await testBus(t, prefix);
   const { streams } = await bus.connection.jetstreamManager();
-  const before = await Lease.acquire(bus, 'task', 'a', neverAborted);
+  const before = await LeaderLease.acquire(bus, 'task', 'a', neverAborted);
   await before?.release();
   const { now } = Date;
   t.teardown(() => (Date.now = now));
   Date.now = () => now() - 86_400_000;
   for (const time of ['first', 'second']) {
     await streams.delete(`KV_${prefix}-leaders`);
-    const after = await Lease.acquire(bus, 'task', 'b', neverAborted);
+    const after = await LeaderLease.acquire(bus, 'task', 'b', neverAborted);
     t.ok((after?.fence ?? 0) > (before?.fence ?? 0) + 1e9, `the ${time} time`);
     await after?.release();
   }
@@ -100,7 +100,7 @@ void t.test('of many processes that create the first lease of a farm at once, on
   const abortController = new AbortController();
   const leases = await Promise.all(
     buses.map((bus, n) =>
-      Lease.acquire(bus, 'task', String(n), abortController.signal).then((lease) => {
+      LeaderLease.acquire(bus, 'task', String(n), abortController.signal).then((lease) => {
         abortController.abort();
         return lease;
       }),
@@ -120,7 +120,7 @@ void t.test('leases are kept in memory, and the bucket of an earlier version is 
     subjects: [`$KV.${prefix}-leases.>`],
     first_seq: later,
   });
-  const lease = await Lease.acquire(bus, 'task', 'a', neverAborted);
+  const lease = await LeaderLease.acquire(bus, 'task', 'a', neverAborted);
   t.ok((lease?.fence ?? 0) >= later, 'with a higher fence, even if the clock was set back');
   t.equal((await streams.info(`KV_${prefix}-leaders`)).config.storage, 'memory');
   await t.rejects(streams.info(`KV_${prefix}-leases`), /not found/);
@@ -139,7 +139,7 @@ void t.test('an entry that is never renewed is reported and removed', async (t) 
   });
   await bus.connection.jetstream().publish(`$KV.${prefix}-leaders.task`, 'gone/1 x');
   const messages: string[] = [];
-  const lease = await Lease.acquire(bus, 'task', 'a', neverAborted, {
+  const lease = await LeaderLease.acquire(bus, 'task', 'a', neverAborted, {
     onTrouble: (text) => messages.push(text),
   });
   t.match(messages, [
@@ -154,7 +154,7 @@ void t.test('holders keep their leases when NATS loses the bucket, as at a resta
   const prefix = uniquePrefix();
   const [bus, other] = await Promise.all([testBus(t, prefix), testBus(t, prefix)]);
   const [first, second] = await Promise.all(
-    ['one', 'two'].map((name) => Lease.acquire(bus, name, 'a', neverAborted)),
+    ['one', 'two'].map((name) => LeaderLease.acquire(bus, name, 'a', neverAborted)),
   );
   const abortController = new AbortController();
   t.teardown(() => {
@@ -169,7 +169,7 @@ void t.test('holders keep their leases when NATS loses the bucket, as at a resta
   void Promise.race([first?.lost, second?.lost]).then(() => (lost = true));
   await streams.delete(`KV_${prefix}-leaders`);
   await until(async () => lost || (await countEntries()) === 2);
-  const waiting = Lease.acquire(other, 'one', 'b', abortController.signal);
+  const waiting = LeaderLease.acquire(other, 'one', 'b', abortController.signal);
   t.equal(lost, false);
   t.ok(first?.held);
   t.ok(second?.held);

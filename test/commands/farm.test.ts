@@ -82,7 +82,7 @@ void t.test(
       join(folder, 'data'),
       '-o',
       output,
-      '--rebuilt',
+      '--on-duplicate-filename',
       'tag',
       '--index-url',
       index,
@@ -94,7 +94,7 @@ void t.test(
       'piw-sample-variants',
     ]);
     t.equal(first.code, 0, first.err);
-    t.match(readFileSync(join(folder, 'data', 'piwheels.conf'), 'utf8'), /^rebuilt = tag$/m);
+    t.match(readFileSync(join(folder, 'data', 'piwheels.conf'), 'utf8'), /^on-duplicate-filename = tag$/m);
     const events = first.out
       .trim()
       .split('\n')

@@ -159,28 +159,38 @@ void t.test('a wheel imported again gets a build tag, and pip installs the newes
   t.equal(await installedText(), 'a new one');
 });
 
-void t.test('a separate File Juggler refuses a changed wheel unless --rebuilt=tag is set', async (t) => {
-  const { settings, config, importWheel, publishedWheels } = await setUp(t);
-  runTasks(t, ['the-oracle', 'mr-chase', 'the-secretary', 'the-scribe'], settings, {
-    prefix: settings.prefix,
-  });
-  const stop = startPiw(t, 'actor', 'file-juggler', '-c', config);
-  t.same((await importWheel(await makeDemoWheel('the first'))).files, [PLAIN]);
-  const refused = await importWheel(await makeDemoWheel('the second'));
-  t.match(refused, { code: 1, err: /is already published, with different contents.*rebuilt = tag/ });
-  t.same(publishedWheels(), [PLAIN]);
-  await stop();
-  startPiw(t, 'actor', 'file-juggler', '-c', config, '--rebuilt=tag');
-  t.same((await importWheel(await makeDemoWheel('the second'))).files, [withBuildTag('1')]);
-  t.same(publishedWheels(), [withBuildTag('1'), PLAIN]);
-});
+void t.test(
+  'a separate File Juggler refuses a changed wheel unless --on-duplicate-filename=tag is set',
+  async (t) => {
+    const { settings, config, importWheel, publishedWheels } = await setUp(t);
+    runTasks(t, ['the-oracle', 'mr-chase', 'the-secretary', 'the-scribe'], settings, {
+      prefix: settings.prefix,
+    });
+    const stop = startPiw(t, 'actor', 'file-juggler', '-c', config);
+    t.same((await importWheel(await makeDemoWheel('the first'))).files, [PLAIN]);
+    const refused = await importWheel(await makeDemoWheel('the second'));
+    t.match(refused, {
+      code: 1,
+      err: /is already published, with different contents.*on-duplicate-filename = tag/,
+    });
+    t.same(publishedWheels(), [PLAIN]);
+    await stop();
+    startPiw(t, 'actor', 'file-juggler', '-c', config, '--on-duplicate-filename=tag');
+    t.same((await importWheel(await makeDemoWheel('the second'))).files, [withBuildTag('1')]);
+    t.same(publishedWheels(), [withBuildTag('1'), PLAIN]);
+  },
+);
 
-void t.test('every command rejects an unknown value of --rebuilt', async (t) => {
-  const piw = piwRunner({});
-  for (const command of [['master'], ['actor', 'file-juggler'], ['farm']])
-    t.match(
-      await piw(...command, '--rebuilt', 'replace'),
-      { code: 2, err: /refuse, tag/ },
-      command.join(' '),
-    );
-});
+void t.test(
+  'every command rejects an unknown value of --on-duplicate-filename, under its former name, too',
+  async (t) => {
+    const piw = piwRunner({});
+    for (const command of [['master'], ['actor', 'file-juggler'], ['farm']])
+      for (const option of ['--on-duplicate-filename', '--rebuilt'])
+        t.match(
+          await piw(...command, option, 'replace'),
+          { code: 2, err: /refuse, tag/ },
+          [...command, option].join(' '),
+        );
+  },
+);
