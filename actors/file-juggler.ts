@@ -17,7 +17,7 @@ import { ActiveTransfers, type ActiveTransfer } from '../src/transfer/active-tra
 import { DAY_MS } from '../src/units.js';
 import { DiskWatch } from '../src/files/disk-watch.js';
 import { WheelStore, type TransferVerdict } from '../src/wheels/store.js';
-import { UserBuckets } from './file-juggler/user-buckets.js';
+import { TransferBuckets } from './file-juggler/transfer-buckets.js';
 
 type VerifyRequest = Body<typeof fileJuggler.verbs, 'VERIFY'>;
 type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
@@ -76,7 +76,7 @@ export class FileJuggler extends Actor {
   readonly #instanceId = randomBytes(8).toString('hex');
   readonly #store: WheelStore;
   readonly #transfers: ActiveTransfers;
-  readonly #buckets: UserBuckets;
+  readonly #buckets: TransferBuckets;
   /** Operations on one transfer run in sequence, except the writing of its chunks. */
   readonly #queues = new KeyedQueues<string>();
   readonly #sessions = new Map<string, SenderSession>();
@@ -102,7 +102,7 @@ export class FileJuggler extends Actor {
         this.conditions.clear(kind, settings.outputPath);
       },
     );
-    this.#buckets = new UserBuckets(this.bus, this.log, this.conditions);
+    this.#buckets = new TransferBuckets(this.bus, this.log, this.conditions);
     this.#transfers = new ActiveTransfers(this.bus.objects, this.#store.staging, this.clock, (error) => {
       this.#diskWatch.noteFailure(error);
     });

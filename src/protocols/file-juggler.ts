@@ -40,8 +40,11 @@ export const transfer = new Protocol('file', {
 
 /** Bytes of a segment, which one CHUNK acknowledges: two chunks. */
 export const SEGMENT_BYTES = 2 * 960 * 1024;
-/** How many bytes of a file may be sent and not yet acknowledged. */
-export const SEND_WINDOW_BYTES = 16 * 1024 * 1024;
+/**
+ * How many bytes of a file may be sent and not yet acknowledged. With 16 MB, a file arrives at 221 instead of 212 MB/s,
+ * but the File Juggler, in whose memory they wait for the disk, takes 112 instead of 86 MB (measured with 8 MB).
+ */
+export const SEND_WINDOW_BYTES = 10 * 1024 * 1024;
 
 /**
  * The stamp of a published file, which changes whenever the file is published or reserved again, even with the same

@@ -16,12 +16,12 @@ export const LOG_FORMATS = [
   'nginx',
   'json',
 ] as const;
-export type LogFormat = (typeof LOG_FORMATS)[number];
+export type AccessLogFormat = (typeof LOG_FORMATS)[number];
 
 type LineParser = (line: string) => LogLine | undefined;
 
 /** Returns a parser of lines in a format, which returns undefined for a line that is not in that format. */
-export function createLineParser(format: LogFormat): LineParser {
+export function createLineParser(format: AccessLogFormat): LineParser {
   switch (format) {
     case 'json':
       return parseJsonLine;

@@ -1,7 +1,7 @@
 import type { LogHost } from '../protocols/weblog.js';
 import { parseUserAgent } from './agents.js';
 import { isCountedStatus, classifyRequest, isWheelRequest } from './requests.js';
-import { createLineParser, type LogFormat } from './lines.js';
+import { createLineParser, type AccessLogFormat } from './lines.js';
 import { LruCache } from '../concurrency/lru-cache.js';
 import type { LogStretchBuilder } from './stretch.js';
 import { clean } from './text.js';
@@ -19,7 +19,7 @@ export class LineReader {
   readonly #requests;
 
   /** `prefix` is the path of the farm's site, see `classifyRequest`. */
-  constructor(format: LogFormat, prefix = '') {
+  constructor(format: AccessLogFormat, prefix = '') {
     this.#parse = createLineParser(format);
     this.#requests = new LruCache(MAX_CACHED_REQUESTS, (request) => classifyRequest(request, prefix));
   }

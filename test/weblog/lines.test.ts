@@ -1,5 +1,5 @@
 import t from 'tap';
-import { LOG_FORMATS, createLineParser, type LogFormat } from '../../src/weblog/lines.js';
+import { LOG_FORMATS, createLineParser, type AccessLogFormat } from '../../src/weblog/lines.js';
 import type { LogLine } from '../../src/weblog/log-line.js';
 
 const TIME = Date.UTC(2026, 9, 21, 21, 4, 7) / 1000;
@@ -9,7 +9,7 @@ const REQUEST = 'GET /simple/six/ HTTP/1.1';
 /** Lines as the servers write them, each with the formats that accept it. */
 const LINES: readonly (readonly [
   line: string,
-  formats: readonly LogFormat[],
+  formats: readonly AccessLogFormat[],
   host: string,
   agent: string,
 ])[] = [
@@ -59,7 +59,7 @@ void t.test('every format accepts its own lines, and no others', (t) => {
         `${format}: ${line}`,
       );
   }
-  const strict: readonly (readonly [LogFormat, number])[] = [
+  const strict: readonly (readonly [AccessLogFormat, number])[] = [
     ['combined', 0],
     ['combined', 3],
     ['nginx', 1],

@@ -8,7 +8,7 @@ import { userBucketName } from '../../src/protocols/file-juggler.js';
 import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
 
 /** The buckets of the users that send files here, and of those that have reported that NATS stores nothing. */
-export class UserBuckets {
+export class TransferBuckets {
   readonly #bus: Bus;
   readonly #log: Log;
   readonly #conditions: Conditions;
