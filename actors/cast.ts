@@ -96,7 +96,9 @@ export const CAST: readonly ActorSpec<Settings>[] = [
       const { Database } = await import('../src/database/pool.js');
       return async (context, settings) => {
         const database = await Database.open(settings.dsn, context.task, {
-          ...{ relaxed: true, byKey: true, lazy: true },
+          relaxed: true,
+          byKey: true,
+          lazy: true,
         });
         return new TheArchitect(context, database, {
           backlogOrder: settings['backlog-order'],

@@ -345,12 +345,10 @@ export class CloudGazer extends Actor {
     const { index, json, contact, removalDelayS } = this.#settings;
     await this.#rateLimiter.acquire(options.signal);
     const page = await readProject(index, name, {
-      ...{
-        etag: options.etag ?? null,
-        json: options.describe ? json : null,
-        contact,
-        signal: options.signal,
-      },
+      etag: options.etag ?? null,
+      json: options.describe ? json : null,
+      contact,
+      signal: options.signal,
     });
     const fence = this.context.assertLeader();
     if (page === 'missing') {
@@ -360,7 +358,11 @@ export class CloudGazer extends Actor {
       if (unsettled) await this.#readVersionList(name, options.signal);
     } else {
       const { stale, unsettled } = await this.#feed.request('PAGE', {
-        ...{ fence, package: name, serial: page.serial, status: page.status, etag: page.etag },
+        fence,
+        package: name,
+        serial: page.serial,
+        status: page.status,
+        etag: page.etag,
         description: page.description,
         releases: page.releases.map((release) => this.#toRelease(release, false)),
         removal_delay_s: removalDelayS,

@@ -89,7 +89,10 @@ export class SlaveDriver extends Actor {
   readonly #status = new SlaveStatusFeed(this.bus, this.clock, this.#sessions);
   /** What the parts of this actor share. */
   readonly #shared = {
-    ...{ bus: this.bus, log: this.log, clock: this.clock, conditions: this.conditions },
+    bus: this.bus,
+    log: this.log,
+    clock: this.clock,
+    conditions: this.conditions,
     database: new ProtocolClient(this.bus, oracle, undefined, PATIENT),
     files: new ProtocolClient(this.bus, fileJuggler, undefined, PATIENT),
     slaves: this.#sessions,
@@ -114,8 +117,12 @@ export class SlaveDriver extends Actor {
     const { limits, refuseIncomplete, indexUrl, extraIndexUrl, registerTargets } = settings;
     const shared = { ...this.#shared, leftovers: this.#leftovers, health: this.#health };
     const services: SessionServices = {
-      ...{ clock: this.clock, log: this.log, leases: this.#leases, health: this.#health },
-      ...{ limits, refuseIncomplete },
+      clock: this.clock,
+      log: this.log,
+      leases: this.#leases,
+      health: this.#health,
+      limits,
+      refuseIncomplete,
       files: new ResultFiles({ ...shared, maxWheelBytes: limits[2] }),
       results: new ResultRecorder(shared),
       isPaused: () => this.paused,
@@ -125,8 +132,12 @@ export class SlaveDriver extends Actor {
     };
     this.#admission = new Admission({
       ...shared,
-      ...{ buckets: this.#buckets, targets: this.#targets, services },
-      ...{ indexUrl, extraIndexUrl, registerTargets },
+      buckets: this.#buckets,
+      targets: this.#targets,
+      services,
+      indexUrl,
+      extraIndexUrl,
+      registerTargets,
     });
   }
 

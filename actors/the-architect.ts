@@ -123,7 +123,9 @@ export class TheArchitect extends Actor {
     this.#graceUntil = this.clock.monotonicMs() + RENEWAL_GRACE_MS;
     this.#grantBatch = new Batcher({
       run: (requests) => this.#grantRequests(requests),
-      ...{ maxItems: 200, maxInFlight: 2, delayMs: 0 },
+      maxItems: 200,
+      maxInFlight: 2,
+      delayMs: 0,
     });
   }
 
@@ -384,8 +386,14 @@ export class TheArchitect extends Actor {
       exhausted: false,
     }));
     const target: TargetQueue = {
-      ...{ abi, platform, buffers, refilling: undefined, limit: PREFETCH_LIMIT.min },
-      ...{ fetchedAt: -Infinity, requestedAt: -Infinity, hasWaiters: false },
+      abi,
+      platform,
+      buffers,
+      refilling: undefined,
+      limit: PREFETCH_LIMIT.min,
+      fetchedAt: -Infinity,
+      requestedAt: -Infinity,
+      hasWaiters: false,
     };
     this.#targets.set(key, target);
     return target;

@@ -248,7 +248,8 @@ export class TheOracle extends Actor {
         EVENTS: ({ fence, position, projects, versions: versionTuples }) =>
           done(
             applyEvents(db, {
-              ...{ fence, position },
+              fence,
+              position,
               projects: projects.map(projectFromTuple),
               versions: versionTuples.map(versionFromTuple),
             }),

@@ -77,7 +77,10 @@ export class TheSecretary extends Actor {
       database.request('NEWSERIALS', { fence: this.context.assertLeader() }),
     );
     this.#writer = new PageWriter({
-      ...{ bus: this.bus, clock: this.clock, backlog: this.#backlog, serials },
+      bus: this.bus,
+      clock: this.clock,
+      backlog: this.#backlog,
+      serials,
       bufferMs: settings.bufferS * 1000,
     });
     this.#queue = new WorkQueue<PagePriority>(this.clock, {

@@ -67,7 +67,10 @@ export function createLog(
         sink(formatRecord({ time, level, name, event, fields: { ...bindings, ...fields }, error }));
       };
     return {
-      ...{ debug: logAt('debug'), info: logAt('info'), warning: logAt('warning'), error: logAt('error') },
+      debug: logAt('debug'),
+      info: logAt('info'),
+      warning: logAt('warning'),
+      error: logAt('error'),
       with: (fields) => bind({ ...bindings, ...fields }),
     };
   };
@@ -78,7 +81,9 @@ export function createLog(
 function formatText({ time, level, name, event, fields, error }: LogRecord): string {
   const { code, message, advice } = error === undefined ? {} : describeError(error);
   const pairs = Object.entries({
-    ...{ ...fields, code, error: message },
+    ...fields,
+    code,
+    error: message,
     advice: level === 'error' ? advice : undefined,
   }).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${formatValue(value)}`]));
   const head = `${time} ${level.toUpperCase().padEnd(7)} ${name}: ${withoutControls(event)}`;

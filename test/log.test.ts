@@ -110,7 +110,11 @@ void t.test('bindings come first, nest, and give way to the fields of an event',
 void t.test('a line of JSON holds the same values that were logged', (t) => {
   const { log, lines } = captureLog('debug', 'json');
   const fields = {
-    ...{ slave: 12, delay_s: 0.5, idle: true, label: 'the "attic"', files: ['a', 'b c'] },
+    slave: 12,
+    delay_s: 0.5,
+    idle: true,
+    label: 'the "attic"',
+    files: ['a', 'b c'],
     text: 'a\r\nb\u001b[2J\u007f\u009b=\u2028',
   };
   const error = new PiwError('PIW_TIMEOUT', 'no\nanswer');
@@ -121,7 +125,12 @@ void t.test('a line of JSON holds the same values that were logged', (t) => {
     lines.map((line) => JSON.parse(line) as unknown),
     [
       {
-        ...{ time: 'TIME', level: 'warning', name: 'test', event: 'build "lost"', lease: 7, ...fields },
+        time: 'TIME',
+        level: 'warning',
+        name: 'test',
+        event: 'build "lost"',
+        lease: 7,
+        ...fields,
         error: { code: 'PIW_TIMEOUT', message: 'no\nanswer', advice: error.advice },
       },
       { time: 'TIME', level: 'info', name: 'test', event: 'at work' },

@@ -181,11 +181,17 @@ export class SlaveHealthMonitor {
         const slave = slavesById.get(slaveId);
         if (count > 0)
           this.#options.log.info('unconfirmed failures requeued', {
-            ...{ slave: slaveId, builds: count, confirmed, refuted },
+            slave: slaveId,
+            builds: count,
+            confirmed,
+            refuted,
           });
         if (!slave?.setAside || !isAcquitted({ confirmed, refuted })) continue;
         this.#options.log.warning('slave acquitted: other slaves fail the same builds', {
-          ...{ slave: slaveId, label: slave.hello.label, confirmed, refuted },
+          slave: slaveId,
+          label: slave.hello.label,
+          confirmed,
+          refuted,
         });
         await this.endSetAside(slave);
       }
@@ -217,7 +223,9 @@ export class SlaveHealthMonitor {
     setAside.nextProbe = clock.now();
     const successes = comparison.successesInRow(slave.slaveId, setAside.since);
     log.info('probe succeeded', {
-      ...{ slave: slave.slaveId, in_a_row: successes, required: REQUIRED_PROBES },
+      slave: slave.slaveId,
+      in_a_row: successes,
+      required: REQUIRED_PROBES,
     });
     if (successes >= REQUIRED_PROBES) await this.endSetAside(slave);
   }

@@ -52,11 +52,15 @@ export class SlaveLeases {
     this.#architect = new ProtocolClient(bus, builds, undefined, { timeoutMs: 4000, patienceMs: 4000 });
     this.#grantBatch = new Batcher({
       run: (slaves) => this.#requestGrants(slaves),
-      ...{ maxItems: 100, maxInFlight: 4, delayMs: 1 },
+      maxItems: 100,
+      maxInFlight: 4,
+      delayMs: 1,
     });
     this.#renewalBatch = new Batcher({
       run: (slaves) => this.#requestRenewals(slaves),
-      ...{ maxItems: 200, maxInFlight: 2, delayMs: 5 },
+      maxItems: 200,
+      maxInFlight: 2,
+      delayMs: 5,
     });
   }
 

@@ -54,14 +54,17 @@ export class Leftovers {
     const { exists } = await database.request('VEREXISTS', { package: name, version });
     if (!exists) {
       log.warning('files of a lost build are kept: the database does not know the version', {
-        ...{ package: name, version },
+        package: name,
+        version,
       });
       return;
     }
     for (const { published, stamp } of files) {
       if (published === undefined || stamp === undefined || this.#leftovers.length >= MAX_LEFTOVERS) continue;
       log.warning('file of a lost build is removed unless it is listed in time', {
-        ...{ package: name, file: published, limit_s: RESERVATION_EXPIRY_S },
+        package: name,
+        file: published,
+        limit_s: RESERVATION_EXPIRY_S,
       });
       this.#leftovers.push({ package: name, filename: published, stamp, since: clock.monotonicMs() });
     }

@@ -119,7 +119,9 @@ export class ResultFiles {
         return TAKEN;
       case 'AGAIN':
         this.#options.log.warning('file arrived damaged', {
-          ...{ slave: slave.slaveId, file: filename, reason: verdict.reason },
+          slave: slave.slaveId,
+          file: filename,
+          reason: verdict.reason,
         });
         transfer.damaged += 1;
         return transfer.damaged < MAX_DAMAGED_TRANSFERS

@@ -49,7 +49,8 @@ export class ResultRecorder {
       maxBytes: 8 * 1024 * 1024,
       // Nobody notices a delay this short, and one transaction per build costs several times as much as one
       // per ten builds. More in flight, or larger batches, would take CPU time from the next grants.
-      ...{ maxInFlight: 1, delayMs: 20 },
+      maxInFlight: 1,
+      delayMs: 20,
     });
   }
 
@@ -66,8 +67,15 @@ export class ResultRecorder {
     const failure = worked ? null : failureClass(built.failure_class);
     const served = files.filter((transfer) => transfer.served).map(({ file }) => file.filename);
     const [outcome, buildId, retry_after_s] = await this.#logBatch.add({
-      ...{ lease: lease.lease, slave_id: slave.slaveId, package: name, version, abi, platform },
-      ...{ status: worked, failure_class: failure, duration_s },
+      lease: lease.lease,
+      slave_id: slave.slaveId,
+      package: name,
+      version,
+      abi,
+      platform,
+      status: worked,
+      failure_class: failure,
+      duration_s,
       output: `${built.output}${servedNote(served)}`,
       details: built.details,
       // What pip reads about a file comes from the file itself, not from the slave.
@@ -81,13 +89,23 @@ export class ResultRecorder {
       served,
     });
     log.debug('result logged', {
-      ...{ slave: slave.slaveId, package: name, version, lease: lease.lease, outcome },
+      slave: slave.slaveId,
+      package: name,
+      version,
+      lease: lease.lease,
+      outcome,
     });
     if (outcome === 'lost') await this.#options.leftovers.record(name, version, files);
     if (outcome !== 'logged' || buildId === null) return false;
     await this.#status.publish('BUILD', {
-      ...{ slave_id: slave.slaveId, package: name, version, abi },
-      ...{ status: worked, failure_class: failure, duration_s, retry_after_s },
+      slave_id: slave.slaveId,
+      package: name,
+      version,
+      abi,
+      status: worked,
+      failure_class: failure,
+      duration_s,
+      retry_after_s,
       reason: worked ? null : built.details.reason,
     });
     return retry_after_s === null;

@@ -318,7 +318,10 @@ export class SlaveSession extends SlaveState {
   ): Promise<void> {
     try {
       await this.#services.health.recordResult(this, {
-        ...{ package: name, failed: !worked, failureClass: failure_class, durationS: duration_s },
+        package: name,
+        failed: !worked,
+        failureClass: failure_class,
+        durationS: duration_s,
       });
     } catch (error) {
       if (!(error instanceof PiwError)) throw error;

@@ -146,7 +146,8 @@ function counterFactory(others: readonly SlaveResult[]): () => OutcomeCounts {
   return () => {
     const seen = new Set<string>();
     const counts = {
-      ...{ failed: 0, builds: 0 },
+      failed: 0,
+      builds: 0,
       add: ({ slaveId, package: name, failed }: SlaveResult): void => {
         const key = `${String(slaveId)} ${name}`;
         if (seen.has(key) && (balance.get(name) ?? 0) <= 0) return;

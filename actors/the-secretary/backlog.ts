@@ -30,14 +30,19 @@ export class Backlog {
     this.#assertLeader = assertLeader;
     this.#updateBatch = new Batcher({
       run: (updates) => this.#saveAll(updates),
-      ...{ maxItems: 500, maxInFlight: 1, delayMs: 50 },
+      maxItems: 500,
+      maxInFlight: 1,
+      delayMs: 50,
     });
   }
 
   /** Adds a request. */
   async add(kind: PageKind, argument: string): Promise<PageRequest> {
     const { revisions } = await this.#oracle.request('SAVEPAGES', {
-      ...{ fence: null, pages: [[kind, argument]], written: [], listed: [] },
+      fence: null,
+      pages: [[kind, argument]],
+      written: [],
+      listed: [],
     });
     return { kind, argument, revision: revisions[0] ?? 0 };
   }

@@ -92,7 +92,10 @@ export class Builder {
       return toBuildResult(request, 0, '', { failureClass: 'index', sentence: error.message });
     }
     const folder = await BuildFolder.create(workDir, {
-      ...{ interpreter, programs, extraEnv: pipEnvironment(env, access), mountPoint: confinement.mountPoint },
+      interpreter,
+      programs,
+      extraEnv: pipEnvironment(env, access),
+      mountPoint: confinement.mountPoint,
     });
     this.#folder = folder;
     if (access.netrc !== '') await folder.write('home/.netrc', access.netrc);
@@ -114,7 +117,10 @@ export class Builder {
         : oomKillsAfter > oomKillsBefore;
     const durationS = (performance.now() - startedAt) / 1000;
     const evidence: Evidence = {
-      ...{ name, version: request.version, output: result.output, oomKilled },
+      name,
+      version: request.version,
+      output: result.output,
+      oomKilled,
       implementation: interpreter.implementation,
       offline: this.#options.confinement.hookPrefix !== undefined,
     };

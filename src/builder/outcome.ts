@@ -68,7 +68,11 @@ export function toBuildResult(
 ): BuildResult {
   if (!('failureClass' in outcome))
     return {
-      ...{ status: true, failureClass: null, durationS, output, files: outcome.files },
+      status: true,
+      failureClass: null,
+      durationS,
+      output,
+      files: outcome.files,
       details: {
         reason: null,
         provenance,

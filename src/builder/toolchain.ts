@@ -63,7 +63,10 @@ export async function findMissingTools(options: ToolchainOptions): Promise<reado
   let folder: BuildFolder | undefined;
   try {
     folder = await BuildFolder.create(workDir, {
-      ...{ interpreter, programs, extraEnv: env, mountPoint: confinement.mountPoint },
+      interpreter,
+      programs,
+      extraEnv: env,
+      mountPoint: confinement.mountPoint,
     });
     const [command, ...args] = [
       ...confinement.commandPrefix(folder.path),

@@ -133,14 +133,16 @@ export class LeaderLeaseBucket {
     const minimum = recordedFirst >= now ? recordedFirst + MAX_REVISIONS : 0;
     const first = Math.max(now, last + 1, minimum);
     await this.#createStream({
-      ...{ name: this.#stream, subjects: [this.#subject('>')], first_seq: first },
-      ...{ max_msgs_per_subject: 1, max_age: nanos(LEASE_TTL_MS), storage: StorageType.Memory },
-      ...{
-        discard: DiscardPolicy.New,
-        allow_rollup_hdrs: true,
-        allow_direct: true,
-        max_bytes: MAX_BUCKET_BYTES,
-      },
+      name: this.#stream,
+      subjects: [this.#subject('>')],
+      first_seq: first,
+      max_msgs_per_subject: 1,
+      max_age: nanos(LEASE_TTL_MS),
+      storage: StorageType.Memory,
+      discard: DiscardPolicy.New,
+      allow_rollup_hdrs: true,
+      allow_direct: true,
+      max_bytes: MAX_BUCKET_BYTES,
     });
     await this.#recordFirstRevision(first);
   }

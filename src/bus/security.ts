@@ -58,7 +58,7 @@ function tlsOptions({ address, tls = {} }: SecurityOptions): ConnectionOptions {
       ...(ca === undefined ? {} : { caFile: ca }),
       ...(cert === undefined ? {} : { certFile: cert }),
       ...(key === undefined ? {} : { keyFile: key }),
-      ...{ checkServerIdentity: serverIdentityCheck(natsAddress.servers) },
+      checkServerIdentity: serverIdentityCheck(natsAddress.servers),
     },
   };
 }

@@ -165,7 +165,9 @@ class SharedBufferTransport extends NodeTransport {
     return new Promise((resolve, reject) => {
       let failure: Error | undefined;
       const socket = createConnection({
-        ...{ host: server.hostname, port: server.port, noDelay: true },
+        host: server.hostname,
+        port: server.port,
+        noDelay: true,
         ...(this.options.tls ? {} : { onread: this.#readOptions() }),
       });
       this.#rawSocket = socket;

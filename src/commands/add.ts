@@ -87,7 +87,10 @@ ${EXIT_CODES}`;
       } else {
         await chaseClient.request('ADDVER', {
           ...common,
-          ...{ version: args.version, released, yanked: flags.yank ?? null, unyank: flags.unyank },
+          version: args.version,
+          released,
+          yanked: flags.yank ?? null,
+          unyank: flags.unyank,
         });
       }
     } finally {

@@ -42,7 +42,10 @@ ${EXIT_CODES}`;
       } else if (held !== null)
         this.log(`Up to ${String(accepted)} packages may be removed at the next comparison.`);
       return {
-        ...{ serial, read, held, accepted },
+        serial,
+        read,
+        held,
+        accepted,
         compared: compared === null ? null : new Date(compared).toISOString(),
       };
     } finally {

@@ -103,14 +103,12 @@ ${EXIT_CODES}`;
             `the master asked for ${filename}, which is not among the files to import`,
           );
         await sendFile({
-          ...{
-            bus,
-            clock: systemClock,
-            user: IMPORT_USER,
-            session,
-            transferId: transfer_id,
-            file: entry.file,
-          },
+          bus,
+          clock: systemClock,
+          user: IMPORT_USER,
+          session,
+          transferId: transfer_id,
+          file: entry.file,
           read: fileReader(entry.path),
           onTrouble: (error) => {
             warn(`failed to send ${filename}, retrying: ${error.message}`);

@@ -77,7 +77,9 @@ ${EXIT_CODES}`;
     let starting = !flags['one-process'];
     const supervisor = flags['one-process']
       ? new SingleProcessRunner({
-          ...{ specs: CAST, settings, connection: masterConnection(settings) },
+          specs: CAST,
+          settings,
+          connection: masterConnection(settings),
           log: (task) => logOf(task, debugTasks.includes(task) ? 'debug' : undefined),
         })
       : new Supervisor({

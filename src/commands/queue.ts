@@ -60,10 +60,19 @@ ${EXIT_CODES}`;
     if (age_s > 10) this.log(`The count is ${String(Math.round(age_s))} s old.`);
     return {
       queue: lengths.map(([abi, platform, priority, count, oldest]) => ({
-        ...{ abi, platform, priority: PRIORITY_NAMES[priority] ?? String(priority), waiting: count },
+        abi,
+        platform,
+        priority: PRIORITY_NAMES[priority] ?? String(priority),
+        waiting: count,
         oldest: oldest === null ? null : new Date(oldest).toISOString(),
       })),
-      ...{ waiting, estimated, building, held, last_minute, last_hour, age_s },
+      waiting,
+      estimated,
+      building,
+      held,
+      last_minute,
+      last_hour,
+      age_s,
     };
   }
 
@@ -75,7 +84,12 @@ ${EXIT_CODES}`;
     return {
       package: name,
       versions: versions.map(([version, abi, platform, state, position, why]) => ({
-        ...{ version, abi, platform, state, position, why },
+        version,
+        abi,
+        platform,
+        state,
+        position,
+        why,
       })),
     };
   }

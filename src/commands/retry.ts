@@ -208,7 +208,12 @@ const toJsonResult = ({ total, classes, examples }: RetrySummary) => ({
   builds: total,
   classes,
   examples: examples.map(([build_id, name, version, abi, platform, failure_class, ended]) => ({
-    ...{ build_id, package: name, version, abi, platform, failure_class },
+    build_id,
+    package: name,
+    version,
+    abi,
+    platform,
+    failure_class,
     ended: new Date(ended).toISOString(),
   })),
 });

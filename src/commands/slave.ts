@@ -71,7 +71,10 @@ ${EXIT_CODES}`;
         const confinement = await confine({
           mode: settings.sandbox,
           network: settings['sandbox-network'],
-          ...{ interpreter, env: buildEnv, programs, workDir },
+          interpreter,
+          env: buildEnv,
+          programs,
+          workDir,
           masked: [...secrets, this.config.root, ...homeFolders()],
         });
         if (confinement.notice !== undefined) {
@@ -79,7 +82,11 @@ ${EXIT_CODES}`;
           await this.#refuseExposed(secrets, log, settings['allow-exposed']);
         }
         const missingTools = await findMissingTools({
-          ...{ interpreter, workDir, env: buildEnv, programs, confinement },
+          interpreter,
+          workDir,
+          env: buildEnv,
+          programs,
+          confinement,
           log: log.warning,
         });
         for (const tool of missingTools) {
@@ -116,7 +123,9 @@ ${EXIT_CODES}`;
               limits: buildLimits(settings),
               log: log.warning,
             }),
-            ...{ user, workDir, once: flags.once },
+            user,
+            workDir,
+            once: flags.once,
             thresholds: {
               diskFree: settings['min-disk-free'] * MB,
               memoryFree: settings['min-memory-free'] * MB,

@@ -84,14 +84,22 @@ export class WorkQueue<P extends string> {
     this.#clock = clock;
     this.#options = options;
     this.#pools = options.pools.map(({ priorities, workers, rest = { factor: 0, maxMs: 0 } }) => ({
-      ...{ priorities, freeWorkers: workers, rest },
+      priorities,
+      freeWorkers: workers,
+      rest,
     }));
   }
 
   /** Adds a key. An urgent one doesn't wait for the end of its cooldown, or for its next retry. */
   add(key: string, urgent = false): void {
     const item: Item<P> = this.#items.get(key) ?? {
-      ...{ key, state: 'waiting', dirty: true, urgent, notBefore: 0, failures: 0, listedAs: undefined },
+      key,
+      state: 'waiting',
+      dirty: true,
+      urgent,
+      notBefore: 0,
+      failures: 0,
+      listedAs: undefined,
       cancelTimer: () => undefined,
     };
     this.#items.set(key, item);

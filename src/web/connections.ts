@@ -54,12 +54,10 @@ export class ConnectionLimiter {
 
   constructor(server: Server, limits: Partial<ConnectionLimits> = {}) {
     this.#limits = {
-      ...{
-        perAddress: MAX_PER_ADDRESS,
-        total: defaultTotalLimit(),
-        stalledMs: STALL_TIMEOUT_MS,
-        minRate: MIN_RATE_BYTES_PER_S,
-      },
+      perAddress: MAX_PER_ADDRESS,
+      total: defaultTotalLimit(),
+      stalledMs: STALL_TIMEOUT_MS,
+      minRate: MIN_RATE_BYTES_PER_S,
       ...limits,
     };
     server.on('connection', (socket: Socket) => {

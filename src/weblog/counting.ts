@@ -53,7 +53,12 @@ const MAX_STRETCH_SPAN_BYTES = 16 * 1024 * 1024;
  */
 export class LogCounter {
   readonly result: LogCountResult = {
-    ...{ tally: emptyTally(), before: 0, upto: 0, unknown: 0, refused: 0, refusal: undefined },
+    tally: emptyTally(),
+    before: 0,
+    upto: 0,
+    unknown: 0,
+    refused: 0,
+    refusal: undefined,
   };
   readonly #source: LogSource;
   readonly #options: LogCounterOptions;

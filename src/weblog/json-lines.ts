@@ -29,7 +29,10 @@ export function parseJsonLine(line: string): LogLine | undefined {
   if (typeof host !== 'string' || host === '' || typeof request !== 'string') return undefined;
   if (time === undefined || !Number.isInteger(status) || status < 100 || status > 999) return undefined;
   return {
-    ...{ host: toLogText(host), time, request: toLogText(request), status },
+    host: toLogText(host),
+    time,
+    request: toLogText(request),
+    status,
     agent: typeof agent === 'string' ? toLogText(agent) : '',
   };
 }

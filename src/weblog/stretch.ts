@@ -31,7 +31,11 @@ export interface Tally {
 }
 
 export const emptyTally = (): Tally => ({
-  ...{ lines: 0, bad: 0, firstBad: undefined, elsewhere: 0, firstElsewhere: undefined },
+  lines: 0,
+  bad: 0,
+  firstBad: undefined,
+  elsewhere: 0,
+  firstElsewhere: undefined,
   entries: { downloads: 0, 'index-pages': 0, projects: 0, json: 0, pages: 0 },
 });
 
@@ -76,15 +80,13 @@ export class LogStretchBuilder {
   /** Returns the message for the stretch, which ends at `to`. */
   build(log: number, to: number, mark: string): LogStretch {
     return {
-      ...{
-        log,
-        from: this.from,
-        to,
-        mark,
-        hosts: this.#hosts,
-        resources: this.#resources,
-        agents: this.#agents,
-      },
+      log,
+      from: this.from,
+      to,
+      mark,
+      hosts: this.#hosts,
+      resources: this.#resources,
+      agents: this.#agents,
       entries: new Uint8Array(this.#entryData.buffer, 0, this.#entryCount * ENTRY_BYTES),
     };
   }

@@ -17,8 +17,13 @@ class DiskFullActor extends Actor {
 
 function context(t: Test, bus: Bus, clock: Clock, lines: string[]): ActorContext {
   return {
-    ...{ task: 'the-scribe', bus, clock, log: createLog('test', 'info', (line) => lines.push(line)) },
-    ...{ pausing: 'ignores', assertLeader: () => 0, crash: (error: unknown) => t.fail(String(error)) },
+    task: 'the-scribe',
+    bus,
+    clock,
+    log: createLog('test', 'info', (line) => lines.push(line)),
+    pausing: 'ignores',
+    assertLeader: () => 0,
+    crash: (error: unknown) => t.fail(String(error)),
   };
 }
 

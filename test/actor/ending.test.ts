@@ -113,7 +113,9 @@ void t.test('with atOnce all waves are stopped at once', async (t) => {
   const notes: string[] = [];
   const began = performance.now();
   await stopInWaves([stoppable('a', 1, notes, 200), stoppable('b', 2, notes, 200)], {
-    ...{ limitMs: 60_000, reserveMs: 2000, atOnce: true },
+    limitMs: 60_000,
+    reserveMs: 2000,
+    atOnce: true,
   });
   t.ok(performance.now() - began < 30_000);
   t.same(notes, ['stop a', 'stop b']);

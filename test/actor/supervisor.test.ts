@@ -68,12 +68,10 @@ void t.test('a child whose event loop is stuck is killed and restarted', async (
   const stop = new AbortController();
   const stuck = notingChild('stuck', file, 'setTimeout(() => { for (;;); }, 300);');
   const supervisor = new Supervisor({
-    ...{
-      children: [notingChild('good', file), stuck],
-      env: process.env,
-      log,
-      checkIntervalMs: CHECK_INTERVAL_MS,
-    },
+    children: [notingChild('good', file), stuck],
+    env: process.env,
+    log,
+    checkIntervalMs: CHECK_INTERVAL_MS,
   });
   const running = supervisor.run(stop.signal);
   const starts = (name: string) => readNotes(file).filter((line) => line.startsWith(`start ${name}`)).length;
@@ -88,7 +86,10 @@ void t.test('a child is not killed because the whole machine stood still', async
   appendFileSync(file, '');
   const stop = new AbortController();
   const supervisor = new Supervisor({
-    ...{ children: [notingChild('one', file)], env: process.env, log, checkIntervalMs: CHECK_INTERVAL_MS },
+    children: [notingChild('one', file)],
+    env: process.env,
+    log,
+    checkIntervalMs: CHECK_INTERVAL_MS,
   });
   const running = supervisor.run(stop.signal);
   await until(() => readNotes(file).length === 1);
@@ -110,7 +111,10 @@ function supervise(t: Test, children: readonly ChildSpec[], overrides: Partial<S
   const stopping = new AbortController();
   const logLines: string[] = [];
   const supervisor = new Supervisor({
-    ...{ children, env: process.env, backOff: BACK_OFF, ...overrides },
+    children,
+    env: process.env,
+    backOff: BACK_OFF,
+    ...overrides,
     log: createLog('supervisor', 'info', (line) => logLines.push(line)),
   });
   const running = supervisor.run(stopping.signal);

@@ -52,13 +52,13 @@ class ArchitectStage {
     const crashes: unknown[] = [];
     const architect = new TheArchitect(
       {
-        ...{ task: 'the-architect', bus, log: createLog('test', 'error', () => undefined) },
-        ...{
-          clock: clockWithoutPolls,
-          pausing: 'stops',
-          assertLeader: () => 1,
-          crash: (error) => crashes.push(error),
-        },
+        task: 'the-architect',
+        bus,
+        log: createLog('test', 'error', () => undefined),
+        clock: clockWithoutPolls,
+        pausing: 'stops',
+        assertLeader: () => 1,
+        crash: (error) => crashes.push(error),
       },
       stage.#delayed(await Database.open(dsn, 'architect', { byKey: true })),
       { backlogOrder: 'newest', weights: [16, 4, 1], ...settings },

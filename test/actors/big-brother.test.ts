@@ -39,8 +39,13 @@ class Audience extends Actor {
 
 function audience(t: Test, bus: Bus): Audience {
   const recorder = new Audience({
-    ...{ task: 'the-secretary', bus, log: createLog('test', 'error', () => undefined), clock: systemClock },
-    ...{ pausing: 'ignores', assertLeader: () => 0, crash: (error) => t.fail(String(error)) },
+    task: 'the-secretary',
+    bus,
+    log: createLog('test', 'error', () => undefined),
+    clock: systemClock,
+    pausing: 'ignores',
+    assertLeader: () => 0,
+    crash: (error) => t.fail(String(error)),
   });
   recorder.start();
   t.teardown(() => recorder.stop());

@@ -504,7 +504,12 @@ const MISBEHAVIOURS: Readonly<Record<string, FakePypiOptions>> = {
   },
   lies: {
     misbehaviour: {
-      ...{ serialBack: 0.1, noEvents: 0.1, htmlPage: 0.1, cutXml: 0.1, truncatedJson: 0.1, emptyRoot: 0.5 },
+      serialBack: 0.1,
+      noEvents: 0.1,
+      htmlPage: 0.1,
+      cutXml: 0.1,
+      truncatedJson: 0.1,
+      emptyRoot: 0.5,
       stale: 0.1,
     },
     noVersion: 'empty',

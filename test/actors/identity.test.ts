@@ -117,8 +117,13 @@ class OtherVersion extends Actor {
 
 const actorOn = (t: Test, bus: Bus): OtherVersion =>
   new OtherVersion({
-    ...{ task: 'other', bus, log: createLog('test', 'error', () => undefined), clock: systemClock },
-    ...{ pausing: 'ignores', assertLeader: () => 0, crash: (error: unknown) => t.fail(String(error)) },
+    task: 'other',
+    bus,
+    log: createLog('test', 'error', () => undefined),
+    clock: systemClock,
+    pausing: 'ignores',
+    assertLeader: () => 0,
+    crash: (error: unknown) => t.fail(String(error)),
   });
 
 void t.test('an actor of another protocol is refused with the required version', async (t) => {

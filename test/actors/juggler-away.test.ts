@@ -22,9 +22,18 @@ t.setTimeout(120_000);
 
 const ABI = 'cp311';
 const HELLO: SlaveHello = {
-  ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
-  ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'x' },
-  ...{ os_name: 'x', os_version: 'x', board: null, lacks: [], clock: 0 },
+  version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+  build_timeout_s: 100,
+  busy_interval_s: 30,
+  py_version_tag: ABI,
+  abi_tag: ABI,
+  platform_tag: PLATFORM,
+  label: 'x',
+  os_name: 'x',
+  os_version: 'x',
+  board: null,
+  lacks: [],
+  clock: 0,
 };
 
 void t.test('a slave that waits for a File Juggler does not block other slaves', async (t) => {
@@ -50,7 +59,11 @@ void t.test('a slave that waits for a File Juggler does not block other slaves',
   // There is no File Juggler yet: the Slave Driver retries for half a minute.
   const built = first
     .request('BUILT', {
-      ...{ lease: order.lease, status: true, failure_class: null, duration_s: 1, output: '' },
+      lease: order.lease,
+      status: true,
+      failure_class: null,
+      duration_s: 1,
+      output: '',
       details: NO_DETAILS,
       files: [fileToMessage(file)],
     })

@@ -36,7 +36,9 @@ async function stage(t: Test, options?: MasterOptions) {
     return { slave, answer: await slave.request('BUILT') };
   };
   return {
-    ...{ ...master, session, built },
+    ...master,
+    session,
+    built,
     results: () => master.db.query('select status, failure_class from builds'),
     published: async () => (await readdir(master.folder)).filter((name) => name.endsWith('.whl')),
   };

@@ -46,15 +46,18 @@ for (const [removed, remaining] of [
         const file = [filename, 1, version[0]?.repeat(64) ?? '', 'a', version] as const;
         await logBuilds(db, [
           {
-            ...{ lease: null, slave_id: null, package: 'a', version, abi: 'cp311', platform: PLATFORM },
-            ...{
-              status: true,
-              failure_class: null,
-              duration_s: 1,
-              output: '',
-              details: NO_DETAILS,
-              served: [],
-            },
+            lease: null,
+            slave_id: null,
+            package: 'a',
+            version,
+            abi: 'cp311',
+            platform: PLATFORM,
+            status: true,
+            failure_class: null,
+            duration_s: 1,
+            output: '',
+            details: NO_DETAILS,
+            served: [],
             files: [[[...file, 'py3', 'none', 'any', null, {}, true], '0'.repeat(64), null]],
           },
         ]);

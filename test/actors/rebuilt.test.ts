@@ -48,8 +48,17 @@ async function stage(t: Test, { abi = ABI, version = '1.0', onDuplicate = 'tag' 
   const file = fileToMessage({ ...(await fileStateOf(first)), transferred: true });
   await logBuilds(db, [
     {
-      ...{ lease: null, slave_id: null, package: 'demo', version, abi, platform: PLATFORM },
-      ...{ status: true, failure_class: null, duration_s: 1, output: '', details: NO_DETAILS },
+      lease: null,
+      slave_id: null,
+      package: 'demo',
+      version,
+      abi,
+      platform: PLATFORM,
+      status: true,
+      failure_class: null,
+      duration_s: 1,
+      output: '',
+      details: NO_DETAILS,
       files: [[file, '0'.repeat(64), null]],
       served: [],
     },
@@ -68,7 +77,9 @@ async function stage(t: Test, { abi = ABI, version = '1.0', onDuplicate = 'tag' 
   await until(async () => (await slave.request('IDLE')) === 'BUILD');
   const hashOf = (path: string) => sha256(readFileSync(path));
   return {
-    ...{ ...master, slave, driver },
+    ...master,
+    slave,
+    driver,
     /** Says BUILT, and sends the file that is requested. */
     send: async () => {
       t.equal(await slave.request('BUILT'), 'SEND');

@@ -36,7 +36,12 @@ async function stage(t: Test) {
   });
   const target = join(master.folder, basename(path));
   return {
-    ...{ ...master, path, first, second, files, target },
+    ...master,
+    path,
+    first,
+    second,
+    files,
+    target,
     isOriginal: () => existsSync(target) && sha256(readFileSync(target)) === sha256(readFileSync(path)),
   };
 }
@@ -123,11 +128,17 @@ void t.test('while a name is about to be listed, the slave’s other requests ar
   const tags = { filename, py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM };
   const client = (session: string) =>
     new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', session], {
-      ...{ timeoutMs: 20_000, patienceMs: 20_000 },
+      timeoutMs: 20_000,
+      patienceMs: 20_000,
     });
   await client('one').request('BUILT', {
-    ...{ lease: first.lease, status: true, failure_class: null, duration_s: 1, output: 'log' },
-    ...{ details: NO_DETAILS, files: [fileToMessage(file), fileToMessage({ ...file, ...tags })] },
+    lease: first.lease,
+    status: true,
+    failure_class: null,
+    duration_s: 1,
+    output: 'log',
+    details: NO_DETAILS,
+    files: [fileToMessage(file), fileToMessage({ ...file, ...tags })],
   });
   await first.send();
   t.equal(await first.request('SENT'), 'SEND');

@@ -32,7 +32,8 @@ async function stage(t: Test) {
     await reading;
   });
   return {
-    ...{ leases, slave },
+    leases,
+    slave,
     whenRequested: () => until(() => answers.length > 0),
     answer: async (lost: readonly number[]) => {
       await until(() => answers.length > 0);

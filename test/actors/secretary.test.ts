@@ -89,8 +89,12 @@ async function stage(t: Test): Promise<SecretaryStage> {
   const warnings: string[] = [];
   const sink = (line: string): void => void warnings.push(line);
   const context = (task: string, fence = 0, clock = systemClock) => ({
-    ...{ task, bus, log: createLog(task, 'warning', sink), clock },
-    ...{ pausing: 'ignores' as const, assertLeader: () => fence },
+    task,
+    bus,
+    log: createLog(task, 'warning', sink),
+    clock,
+    pausing: 'ignores' as const,
+    assertLeader: () => fence,
     crash: (error: unknown) => {
       throw error;
     },

@@ -24,7 +24,11 @@ async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
   const others = Array.from({ length: healthy }, (_, i) => new SimulatedSlave(bus, `healthy-${String(i)}`));
   for (const slave of [sick, ...others]) await slave.hello();
   return {
-    ...{ ...master, driver, startDriver, sick, others },
+    ...master,
+    driver,
+    startDriver,
+    sick,
+    others,
     /** The rows of a slave's builds. */
     results: async (slave: SimulatedSlave) =>
       await db.query<{ package: string; status: boolean; requeue_reason: string | null; output: string }>(

@@ -18,52 +18,87 @@ const STATES: Readonly<
   unknown: {
     requests: [],
     answers: {
-      ...{ HELLO: 'HELLO', IDLE: 'PIW_UNKNOWN_SLAVE', REST: 'PIW_UNKNOWN_SLAVE', BUSY: 'PIW_UNKNOWN_SLAVE' },
-      ...{ BUILT: 'PIW_UNKNOWN_SLAVE', SENT: 'PIW_UNKNOWN_SLAVE', BYE: 'BYE' },
+      HELLO: 'HELLO',
+      IDLE: 'PIW_UNKNOWN_SLAVE',
+      REST: 'PIW_UNKNOWN_SLAVE',
+      BUSY: 'PIW_UNKNOWN_SLAVE',
+      BUILT: 'PIW_UNKNOWN_SLAVE',
+      SENT: 'PIW_UNKNOWN_SLAVE',
+      BYE: 'BYE',
     },
   },
   idle: {
     requests: ['HELLO'],
     answers: {
-      ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'DONE' },
-      ...{ BUILT: 'DONE', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
+      HELLO: 'HELLO',
+      IDLE: 'BUILD',
+      REST: 'SLEEP',
+      BUSY: 'DONE',
+      BUILT: 'DONE',
+      SENT: 'PIW_UNKNOWN_TRANSFER',
+      BYE: 'BYE',
     },
   },
   resting: {
     requests: ['HELLO', 'REST'],
     answers: {
-      ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'DONE' },
-      ...{ BUILT: 'DONE', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
+      HELLO: 'HELLO',
+      IDLE: 'BUILD',
+      REST: 'SLEEP',
+      BUSY: 'DONE',
+      BUILT: 'DONE',
+      SENT: 'PIW_UNKNOWN_TRANSFER',
+      BYE: 'BYE',
     },
   },
   building: {
     requests: ['HELLO', 'IDLE'],
     answers: {
-      ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'CONT' },
-      ...{ BUILT: 'SEND', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
+      HELLO: 'HELLO',
+      IDLE: 'BUILD',
+      REST: 'SLEEP',
+      BUSY: 'CONT',
+      BUILT: 'SEND',
+      SENT: 'PIW_UNKNOWN_TRANSFER',
+      BYE: 'BYE',
     },
   },
   'building, after BUSY': {
     requests: ['HELLO', 'IDLE', 'BUSY'],
     answers: {
       // The slave has lost the build, which is requeued and granted again.
-      ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'CONT' },
-      ...{ BUILT: 'SEND', SENT: 'PIW_UNKNOWN_TRANSFER', BYE: 'BYE' },
+      HELLO: 'HELLO',
+      IDLE: 'BUILD',
+      REST: 'SLEEP',
+      BUSY: 'CONT',
+      BUILT: 'SEND',
+      SENT: 'PIW_UNKNOWN_TRANSFER',
+      BYE: 'BYE',
     },
   },
   sending: {
     requests: ['HELLO', 'IDLE', 'BUILT'],
     answers: {
       // Nothing has arrived yet.
-      ...{ HELLO: 'HELLO', IDLE: 'BUILD', REST: 'SLEEP', BUSY: 'CONT' },
-      ...{ BUILT: 'SEND', SENT: 'SEND', BYE: 'BYE' },
+      HELLO: 'HELLO',
+      IDLE: 'BUILD',
+      REST: 'SLEEP',
+      BUSY: 'CONT',
+      BUILT: 'SEND',
+      SENT: 'SEND',
+      BYE: 'BYE',
     },
   },
   'after BYE': {
     requests: ['HELLO', 'IDLE', 'BYE'],
     answers: {
-      ...{ HELLO: 'HELLO', IDLE: 'PIW_UNKNOWN_SLAVE', REST: 'PIW_UNKNOWN_SLAVE', BUSY: 'PIW_UNKNOWN_SLAVE' },
-      ...{ BUILT: 'PIW_UNKNOWN_SLAVE', SENT: 'PIW_UNKNOWN_SLAVE', BYE: 'BYE' },
+      HELLO: 'HELLO',
+      IDLE: 'PIW_UNKNOWN_SLAVE',
+      REST: 'PIW_UNKNOWN_SLAVE',
+      BUSY: 'PIW_UNKNOWN_SLAVE',
+      BUILT: 'PIW_UNKNOWN_SLAVE',
+      SENT: 'PIW_UNKNOWN_SLAVE',
+      BYE: 'BYE',
     },
   },
 };
@@ -169,7 +204,8 @@ void t.test('a slave of another version is told which one is required', async (t
 void t.test('three environmental failures in a row count against the slave', async (t) => {
   const master = await testMaster(t, { versions: ['1.0', '2.0', '3.0', '4.0'] });
   const client = new ProtocolClient(master.bus, slaveDriver, [slaveDriver.name, 'slave', 'one'], {
-    ...{ timeoutMs: 5000, patienceMs: 20_000 },
+    timeoutMs: 5000,
+    patienceMs: 20_000,
   });
   await client.request('HELLO', { ...slaveHello(), clock: Date.now() });
   const idle = () => client.request('IDLE', { stats: STATS });
@@ -233,7 +269,8 @@ void t.test('the next Slave Driver knows an administrator’s requests for a sla
 void t.test(`the log warns of a slave of ${ABI} whose clock is wrong`, async (t) => {
   const { bus, logLines } = await stage(t);
   const client = new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', 'late'], {
-    ...{ timeoutMs: 5000, patienceMs: 20_000 },
+    timeoutMs: 5000,
+    patienceMs: 20_000,
   });
   await client.request('HELLO', { ...slaveHello('late'), clock: Date.now() - 3_600_000 });
   t.ok(logLines.some((line) => /the slave's clock is wrong slave=\d+ label=late off_s=-?\d+/.test(line)));

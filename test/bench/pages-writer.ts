@@ -25,63 +25,64 @@ function makeProject(name: string, round: number): Project {
     for (const abi of TARGETS.slice(0, filesPerVersion)) {
       const filename = `${name.replaceAll('-', '_')}-${version}-${abi}-${abi}-linux_aarch64.whl`;
       files.push({
-        ...{
-          filename,
-          version,
-          filesize: 1_234_567 + n,
-          sha256: sha256Hex(filename),
-          metadata_sha256: sha256Hex(version),
+        filename,
+        version,
+        filesize: 1_234_567 + n,
+        sha256: sha256Hex(filename),
+        metadata_sha256: sha256Hex(version),
+        requires_python: '>=3.9',
+        yanked: null,
+        uploaded: 1.7e12 + n * 1e8,
+        build_id: 1_000_000 + n,
+        serves: [[abi, 'linux_aarch64']],
+        dependencies: { apt: ['libopenblas0', 'libgfortran5'] },
+        downloads: n,
+        built: 1.7e12 + n * 1e8,
+        duration_s: 12.5,
+        slave: 'anvil',
+        provenance: {
+          sdist: [`${name}-${version}.tar.gz`, sha256Hex(name)],
+          python: 'CPython 3.11.7',
+          pip: '26.0',
+          requirements: [
+            ['setuptools', '80.9.0'],
+            ['wheel', '0.45.1'],
+          ],
+          source_date_epoch: 1_700_000_000,
         },
-        ...{ requires_python: '>=3.9', yanked: null, uploaded: 1.7e12 + n * 1e8, build_id: 1_000_000 + n },
-        ...{
-          serves: [[abi, 'linux_aarch64']],
-          dependencies: { apt: ['libopenblas0', 'libgfortran5'] },
-          downloads: n,
-        },
-        ...{
-          built: 1.7e12 + n * 1e8,
-          duration_s: 12.5,
-          slave: 'anvil',
-          provenance: {
-            sdist: [`${name}-${version}.tar.gz`, sha256Hex(name)],
-            python: 'CPython 3.11.7',
-            pip: '26.0',
-            requirements: [
-              ['setuptools', '80.9.0'],
-              ['wheel', '0.45.1'],
-            ],
-            source_date_epoch: 1_700_000_000,
-          },
-          remark: null,
-          core_metadata: null,
-        },
+        remark: null,
+        core_metadata: null,
       });
     }
     return {
-      ...{
-        version,
-        released: 1.7e12 + n * 1e8,
-        skip: null,
-        yanked: null,
-        has_sdist: true,
-        requires_python: '>=3.9',
-      },
+      version,
+      released: 1.7e12 + n * 1e8,
+      skip: null,
+      yanked: null,
+      has_sdist: true,
+      requires_python: '>=3.9',
       targets: TARGETS.slice(0, filesPerVersion).map((abi) => ({
-        ...{
-          abi,
-          platform: 'linux_aarch64',
-          state: 'built' as const,
-          build_id: 1_000_000 + n,
-          failure_class: null,
-        },
-        ...{ reason: null, remark: null, held_until: null },
+        abi,
+        platform: 'linux_aarch64',
+        state: 'built' as const,
+        build_id: 1_000_000 + n,
+        failure_class: null,
+        reason: null,
+        remark: null,
+        held_until: null,
         filename: `${name}-${version}-${abi}-${abi}-linux_aarch64.whl`,
       })),
     };
   });
   return {
-    ...{ package: name, description: 'A package of the usual kind', status: 'active', skip: null },
-    ...{ downloads: 123_456 + round, downloads_last_month: 1234, versions: projectVersions, files },
+    package: name,
+    description: 'A package of the usual kind',
+    status: 'active',
+    skip: null,
+    downloads: 123_456 + round,
+    downloads_last_month: 1234,
+    versions: projectVersions,
+    files,
   };
 }
 

@@ -60,7 +60,10 @@ export const queue: Benchmark = {
       const quiet = await load.run(seconds);
       say('adding an ABI under load');
       const adding = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 60_000 }).request('ADDABI', {
-        ...{ abi: abisOf(abis + 1).at(-1) ?? '', platform: PLATFORM, py_version_tag: 'cp3', skip: null },
+        abi: abisOf(abis + 1).at(-1) ?? '',
+        platform: PLATFORM,
+        py_version_tag: 'cp3',
+        skip: null,
       });
       const busy = await load.run(seconds);
       await adding;
@@ -105,20 +108,28 @@ export const queue: Benchmark = {
 async function firstBuild(address: string, abi: string, startedAt: number): Promise<number> {
   const { Bus } = await import('../../src/bus/bus.js');
   const bus = await Bus.connect({
-    ...{ address, name: 'first', inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
+    address,
+    name: 'first',
+    inboxPrefix: '_INBOX_slave',
+    bucket: 'piw-slave-slave',
   });
   const client = new ProtocolClient(bus, slaveDriver, ['slave', 'slave', 'first'], {
     timeoutMs: 1000,
     patienceMs: 60_000,
   });
   await client.request('HELLO', {
-    ...{
-      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
-      build_timeout_s: 3600,
-      busy_interval_s: 30,
-    },
-    ...{ py_version_tag: abi, abi_tag: abi, platform_tag: PLATFORM, label: 'first', os_name: 'none' },
-    ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
+    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+    build_timeout_s: 3600,
+    busy_interval_s: 30,
+    py_version_tag: abi,
+    abi_tag: abi,
+    platform_tag: PLATFORM,
+    label: 'first',
+    os_name: 'none',
+    os_version: '',
+    board: null,
+    lacks: [],
+    clock: Date.now(),
   });
   for (;;) {
     const answer = await client.request('IDLE', { stats: [100e9, 50e9, 8e9, 4e9, 1, null] });
@@ -160,8 +171,16 @@ class SlaveDriverLoad {
     for (let n = 0; n < SLAVES; n += 1) {
       const abi = this.#abis[n % this.#abis.length] ?? '';
       const { slave_id } = await client.request('HELLOSLAVE', {
-        ...{ user: 'bench', session: `s${String(n)}`, label: 'bench', abi, platform: PLATFORM },
-        ...{ py_version_tag: abi, os_name: '', os_version: '', board: null, register: false },
+        user: 'bench',
+        session: `s${String(n)}`,
+        label: 'bench',
+        abi,
+        platform: PLATFORM,
+        py_version_tag: abi,
+        os_name: '',
+        os_version: '',
+        board: null,
+        register: false,
       });
       this.#slaves.push({ id: slave_id, abi });
     }
@@ -186,7 +205,9 @@ class SlaveDriverLoad {
         logged += outcomes.filter(([outcome]) => outcome === 'logged').length;
         return outcomes;
       },
-      ...{ maxItems: 64, maxInFlight: 1, delayMs: 20 },
+      maxItems: 64,
+      maxInFlight: 1,
+      delayMs: 20,
     });
     const pendingLogs: Promise<unknown>[] = [];
     const startedAt = performance.now();
@@ -201,22 +222,28 @@ class SlaveDriverLoad {
           if (delayMs > 0) await sleep(delayMs);
           const askedAt = performance.now();
           const { granted } = await architect.request('NEXT', {
-            ...{ fence: this.#fence, lease_s: 3600, wants: [[id, abi, PLATFORM]] },
+            fence: this.#fence,
+            lease_s: 3600,
+            wants: [[id, abi, PLATFORM]],
           });
           answers.push(performance.now() - askedAt);
           const [grant] = granted;
           if (!grant) continue;
           const [lease, , name, version] = grant;
           const result: LoggedBuild = {
-            ...{ lease, slave_id: id, package: name, version, abi, platform: PLATFORM, status: false },
-            ...{
-              failure_class: 'compiler',
-              duration_s: 1,
-              output: LOG,
-              details: NO_DETAILS,
-              files: [],
-              served: [],
-            },
+            lease,
+            slave_id: id,
+            package: name,
+            version,
+            abi,
+            platform: PLATFORM,
+            status: false,
+            failure_class: 'compiler',
+            duration_s: 1,
+            output: LOG,
+            details: NO_DETAILS,
+            files: [],
+            served: [],
           };
           pendingLogs.push(logBatch.add(result));
         }

@@ -107,18 +107,26 @@ class IdleSlave {
 
   static async start(address: string): Promise<IdleSlave> {
     const bus = await Bus.connect({
-      ...{ address, name: 'idle', inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
+      address,
+      name: 'idle',
+      inboxPrefix: '_INBOX_slave',
+      bucket: 'piw-slave-slave',
     });
     const slave = new IdleSlave(bus);
     void slave.#listen();
     await slave.#slaveDriver.request('HELLO', {
-      ...{
-        version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
-        build_timeout_s: 3600,
-        busy_interval_s: 30,
-      },
-      ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label: 'idle', os_name: 'none' },
-      ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
+      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+      build_timeout_s: 3600,
+      busy_interval_s: 30,
+      py_version_tag: ABI,
+      abi_tag: ABI,
+      platform_tag: PLATFORM,
+      label: 'idle',
+      os_name: 'none',
+      os_version: '',
+      board: null,
+      lacks: [],
+      clock: Date.now(),
     });
     return slave;
   }
@@ -132,8 +140,13 @@ class IdleSlave {
       if (answer.verb === 'BUILD') {
         const at = Date.now();
         await this.#slaveDriver.request('BUILT', {
-          ...{ lease: answer.lease, status: false, failure_class: 'compiler', duration_s: 1 },
-          ...{ output: 'failed', details: NO_DETAILS, files: [] },
+          lease: answer.lease,
+          status: false,
+          failure_class: 'compiler',
+          duration_s: 1,
+          output: 'failed',
+          details: NO_DETAILS,
+          files: [],
         });
         return { package: answer.package, at };
       }

@@ -29,7 +29,13 @@ async function send({ transferId, path, file }: SendOrder): Promise<SendReport> 
   let breaks = 0;
   try {
     await sendFile({
-      ...{ bus, clock: systemClock, user, session, transferId, file, read: fileReader(path) },
+      bus,
+      clock: systemClock,
+      user,
+      session,
+      transferId,
+      file,
+      read: fileReader(path),
       onSent: (bytes) => (sent += bytes),
       onTrouble: () => (breaks += 1),
     });

@@ -125,7 +125,11 @@ async function main({
         while (answer.verb === 'SEND' && wheel) {
           const { bytes, file } = wheel;
           await sendFile({
-            ...{ bus: busOf(i), clock: systemClock, user: 'slave', session: `s${String(i)}`, file },
+            bus: busOf(i),
+            clock: systemClock,
+            user: 'slave',
+            session: `s${String(i)}`,
+            file,
             transferId: answer.transfer_id,
             read: (offset, length) => [bytes.subarray(offset, offset + length)],
           });

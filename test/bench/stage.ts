@@ -115,7 +115,13 @@ export async function withBenchEnvironment<T>(
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
     });
     const running = run({
-      ...{ nats, dsn: postgres.dsn, folder, limits, startMaster, connect, settle },
+      nats,
+      dsn: postgres.dsn,
+      folder,
+      limits,
+      startMaster,
+      connect,
+      settle,
       pids: {
         get nats() {
           return nats.process.pid;

@@ -119,8 +119,9 @@ export const transfer: Benchmark = {
             ...costs.at(-1),
           },
           limits: {
-            ...{ raw_nats_mb_per_s, disk_mb_per_s },
-            ...{ fsync_p99_ms_meanwhile: load.fsync_p99_ms_meanwhile },
+            raw_nats_mb_per_s,
+            disk_mb_per_s,
+            fsync_p99_ms_meanwhile: load.fsync_p99_ms_meanwhile,
             ...limits,
           },
         };

@@ -87,7 +87,9 @@ t.test('a build has its own environment, home and priority, and leaves nothing b
   process.env['PIW_TEST_SECRET'] = 'of the slave';
   const env = { PIP_RETRIES: '0', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' };
   const { builder, request, workDir, troubles } = createTestBuilder(t, index.url, {
-    ...{ env, programs: ['/opt/rust/bin'], limits: { niceness: 7 } },
+    env,
+    programs: ['/opt/rust/bin'],
+    limits: { niceness: 7 },
   });
   const { output, status } = await builder.build(request('litters'));
   t.ok(status, output);
@@ -96,8 +98,11 @@ t.test('a build has its own environment, home and priority, and leaves nothing b
   );
   t.notOk(variables.has('PIW_TEST_SECRET'));
   t.match(Object.fromEntries(variables), {
-    ...{ LANG: 'C.UTF-8', SSL_CERT_FILE: env.SSL_CERT_FILE },
-    ...{ GIT_TERMINAL_PROMPT: '0', GIT_ALLOW_PROTOCOL: 'file', PIWHEELS_BUILD: '1' },
+    LANG: 'C.UTF-8',
+    SSL_CERT_FILE: env.SSL_CERT_FILE,
+    GIT_TERMINAL_PROMPT: '0',
+    GIT_ALLOW_PROTOCOL: 'file',
+    PIWHEELS_BUILD: '1',
   });
   t.match(output, /an answer: ''\n.*has no terminal\n/s);
   for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME'])

@@ -382,6 +382,10 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
       ['pycairo', '1.26.0', 'missing-library', /cairo/, /cairo/],
     ] as const
   ).map(([name, version, failureClass, sentence, marked]) => ({
-    ...{ name, version, failureClass, sentence, marked },
+    name,
+    version,
+    failureClass,
+    sentence,
+    marked,
   })),
 ];

@@ -48,7 +48,13 @@ async function main(): Promise<number> {
   const { indexUrl, env } = await readPipSettings(python);
   const interpreter = await probeInterpreter(python.path, env);
   const confinement = await confine({
-    ...{ mode: 'auto', network: 'on', interpreter, programs: [], masked: [], env, workDir: folder },
+    mode: 'auto',
+    network: 'on',
+    interpreter,
+    programs: [],
+    masked: [],
+    env,
+    workDir: folder,
   });
   const ownIndex = await IndexServer.start(selected.flatMap(({ sdist }) => sdist ?? []));
   const builder = new Builder({ interpreter, workDir: folder, env, confinement, log: console.error });
@@ -56,8 +62,12 @@ async function main(): Promise<number> {
   try {
     for (const entry of selected) {
       const result = await builder.build({
-        ...{ package: entry.name, version: entry.version, sdistSha256: null, timeoutMs: BUILD_TIMEOUT_MS },
-        ...{ signal: new AbortController().signal, onLine: () => undefined },
+        package: entry.name,
+        version: entry.version,
+        sdistSha256: null,
+        timeoutMs: BUILD_TIMEOUT_MS,
+        signal: new AbortController().signal,
+        onLine: () => undefined,
         // Our sdists come from our own index, their requirements from the configured one.
         ...(entry.sdist
           ? { indexUrl: ownIndex.url, extraIndexUrl: indexUrl }

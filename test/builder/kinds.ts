@@ -23,7 +23,10 @@ const realPackage = (
   expected: string,
   requiredProgram?: string,
 ): RealPackage => ({
-  ...{ name, version, description, expected },
+  name,
+  version,
+  description,
+  expected,
   ...(requiredProgram === undefined ? {} : { requiredProgram }),
 });
 

@@ -45,25 +45,31 @@ export async function startMisbehavingIndex(
       expected: 'missing-header',
     },
     {
-      ...{ fixture: 'talks', description: 'has a different hash', expected: 'hash-mismatch' },
+      fixture: 'talks',
+      description: 'has a different hash',
+      expected: 'hash-mismatch',
       request: { sdistSha256: 'ab'.repeat(32) },
       check: ({ output }) => (output.includes('numbered') ? ', but its code was run' : ''),
     },
     {
-      ...{ fixture: 'exceeds', version: '0', description: 'sleeps', expected: 'timeout' },
+      fixture: 'exceeds',
+      version: '0',
+      description: 'sleeps',
+      expected: 'timeout',
       request: { timeoutMs: 8000 },
     },
     {
-      ...{ fixture: 'exceeds', version: '0', description: 'prints nothing', expected: 'silent' },
+      fixture: 'exceeds',
+      version: '0',
+      description: 'prints nothing',
+      expected: 'silent',
       limits: { silenceMs: 8000 },
     },
     { fixture: 'lingers', version: '2.0', description: 'leaves daemons', expected: PURE },
     {
-      ...{
-        fixture: 'sheds',
-        description: 'a daemon that drops session, folder and variables',
-        expected: PURE,
-      },
+      fixture: 'sheds',
+      description: 'a daemon that drops session, folder and variables',
+      expected: PURE,
       env: { PIW_TEST_WORD: daemonWord },
       check: (_result, sandboxed) =>
         processesWith(daemonWord).length > 0
@@ -71,33 +77,46 @@ export async function startMisbehavingIndex(
           : '',
     },
     {
-      ...{ fixture: 'exceeds', version: '3', description: 'uses up memory', expected: 'memory' },
+      fixture: 'exceeds',
+      version: '3',
+      description: 'uses up memory',
+      expected: 'memory',
       limits: { memory: 400 * MB },
     },
     {
-      ...{ fixture: 'exceeds', version: '2', description: 'starts processes', expected: 'other' },
+      fixture: 'exceeds',
+      version: '2',
+      description: 'starts processes',
+      expected: 'other',
       limits: { processes: 30 },
     },
     {
-      ...{ fixture: 'exceeds', version: '6', description: 'opens files', expected: 'other' },
+      fixture: 'exceeds',
+      version: '6',
+      description: 'opens files',
+      expected: 'other',
       limits: { openFiles: 512 },
     },
     {
-      ...{ fixture: 'shouts', version: '1024', description: 'prints 1 GB', expected: PURE },
+      fixture: 'shouts',
+      version: '1024',
+      description: 'prints 1 GB',
+      expected: PURE,
       check: ({ output }) => (Buffer.byteLength(output) < 17 * MB ? '' : ', but its log is too long'),
     },
     {
-      ...{
-        fixture: 'shouts',
-        version: '1025',
-        description: 'prints 1 GB, where long logs fail',
-        expected: 'log-limit',
-      },
+      fixture: 'shouts',
+      version: '1025',
+      description: 'prints 1 GB, where long logs fail',
+      expected: 'log-limit',
       limits: { logFails: true },
     },
     {
-      ...{ fixture: 'peeks', description: 'reads the key, rewrites the code', expected: PURE },
-      ...{ masked: [home], env: { PIW_TEST_SLAVE: `at:${home}` } },
+      fixture: 'peeks',
+      description: 'reads the key, rewrites the code',
+      expected: PURE,
+      masked: [home],
+      env: { PIW_TEST_SLAVE: `at:${home}` },
       check: ({ output }, sandboxed) => {
         const read = /can (?:read|write) the (?:key|code|home)/.exec(output)?.[0] ?? '';
         const changed = SLAVE_FILES.filter((file) => readFileSync(join(home, file), 'utf8') !== 'contents');
@@ -105,7 +124,9 @@ export async function startMisbehavingIndex(
       },
     },
     {
-      ...{ fixture: 'fills', description: 'fills the disk', expected: 'disk' },
+      fixture: 'fills',
+      description: 'fills the disk',
+      expected: 'disk',
       limits: { diskFree: bavail * bsize - 1024 * MB },
     },
     { fixture: 'poses', description: 'is another version', expected: 'bad-sdist' },
@@ -115,7 +136,9 @@ export async function startMisbehavingIndex(
     { fixture: 'lies', description: "a wheel's tags and name differ", expected: 'wrong-wheel' },
     { fixture: 'multiplies', description: 'makes two wheels', expected: `${PURE} py39-none-any` },
     {
-      ...{ fixture: 'multiplies', version: '2.0', description: 'makes a wheel of another package' },
+      fixture: 'multiplies',
+      version: '2.0',
+      description: 'makes a wheel of another package',
       expected: 'wrong-wheel',
     },
     {
@@ -126,7 +149,9 @@ export async function startMisbehavingIndex(
     { fixture: 'plain', version: '1!2.0', description: 'an epoch', expected: PURE },
     { fixture: 'plain', version: '3.0+local.1', description: 'a local version', expected: PURE },
     {
-      ...{ fixture: 'calls', description: 'calls a server from each hook', expected: PURE },
+      fixture: 'calls',
+      description: 'calls a server from each hook',
+      expected: PURE,
       get env() {
         return { PIW_TEST_SERVER: `at:${serverAddress}` };
       },

@@ -28,7 +28,11 @@ else {
   t.test('root cannot allow the network to pip alone', (t) =>
     t.rejects(
       confine({
-        ...{ mode: 'required', network: 'requirements', interpreter, env: {}, masked: [] },
+        mode: 'required',
+        network: 'requirements',
+        interpreter,
+        env: {},
+        masked: [],
         workDir: temporaryFolder(t),
       }),
       { code: 'PIW_CONFIG', message: /as root|not installed/ },

@@ -82,7 +82,12 @@ t.test(
     const workDir = temporaryFolder(t);
     const env = { PIP_RETRIES: '0', PIW_TEST_WORD: 'piw-test' };
     const confinement = await confine({
-      ...{ mode: 'none', network: 'on', interpreter, env, workDir, masked: [] },
+      mode: 'none',
+      network: 'on',
+      interpreter,
+      env,
+      workDir,
+      masked: [],
     });
     const { builder, request } = createTestBuilder(t, index.url, { workDir, env, confinement });
     const reported = new ReportedProcesses(1);

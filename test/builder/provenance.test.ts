@@ -31,8 +31,10 @@ t.test('the installed build requirements are read from pip’s output', async (t
   const output =
     '  Successfully installed setuptools-80.9.0 wheel-0.45.1 setuptools_scm-8.1.0\nSuccessfully built demo\n';
   t.strictSame(await provenanceOf(folder, output, interpreter), {
-    ...{ sdist: null, source_date_epoch: null },
-    ...{ python: `${interpreter.implementation} ${interpreter.version}`, pip: interpreter.pipVersion },
+    sdist: null,
+    source_date_epoch: null,
+    python: `${interpreter.implementation} ${interpreter.version}`,
+    pip: interpreter.pipVersion,
     requirements: [
       ['setuptools', '80.9.0'],
       ['setuptools_scm', '8.1.0'],

@@ -55,8 +55,13 @@ async function build(): Promise<number> {
   const interpreter = await probeInterpreter(python.path, env);
   const confineWith = (masked: readonly string[], extraEnv: Readonly<Record<string, string>>) =>
     confine({
-      ...{ mode: 'auto', network: values.network, interpreter, programs, masked },
-      ...{ env: { ...env, ...extraEnv }, workDir: folder },
+      mode: 'auto',
+      network: values.network,
+      interpreter,
+      programs,
+      masked,
+      env: { ...env, ...extraEnv },
+      workDir: folder,
     });
   const confinement = await confineWith([], {});
   console.log(
@@ -79,8 +84,14 @@ async function build(): Promise<number> {
     console.log(`${matches ? 'ok    ' : 'FAILED'} ${time}  ${name} (${description}): ${outcome}`);
   };
   const request = (overrides: Partial<BuildRequest>): BuildRequest => ({
-    ...{ package: '', version: '1.0', indexUrl, extraIndexUrl: null, sdistSha256: null },
-    ...{ timeoutMs: BUILD_TIMEOUT_MS, signal: new AbortController().signal, onLine: () => undefined },
+    package: '',
+    version: '1.0',
+    indexUrl,
+    extraIndexUrl: null,
+    sdistSha256: null,
+    timeoutMs: BUILD_TIMEOUT_MS,
+    signal: new AbortController().signal,
+    onLine: () => undefined,
     ...overrides,
   });
 
@@ -95,7 +106,12 @@ async function build(): Promise<number> {
       continue;
     }
     const builder = new Builder({
-      ...{ interpreter, workDir: folder, env, programs, confinement, log: console.error },
+      interpreter,
+      workDir: folder,
+      env,
+      programs,
+      confinement,
+      log: console.error,
     });
     const result = await builder.build(request({ package: name, version }));
     printOutcome(
@@ -119,18 +135,18 @@ async function build(): Promise<number> {
       const extraEnv = { ...sdist.env };
       const sdistConfinement = await confineWith(masked, extraEnv);
       const builder = new Builder({
-        ...{
-          interpreter,
-          workDir: folder,
-          env: { ...env, ...extraEnv },
-          confinement: sdistConfinement,
-          log: console.error,
-        },
+        interpreter,
+        workDir: folder,
+        env: { ...env, ...extraEnv },
+        confinement: sdistConfinement,
+        log: console.error,
         ...(limits === undefined ? {} : { limits }),
       });
       const result = await builder.build(
         request({
-          ...{ package: `piw-fixture-${fixture}`, version, indexUrl: misbehaving.url },
+          package: `piw-fixture-${fixture}`,
+          version,
+          indexUrl: misbehaving.url,
           ...sdist.request,
         }),
       );

@@ -10,7 +10,10 @@ t.setTimeout(120_000);
 const probeTools = async (workDir: string, env: Readonly<Record<string, string>>) => {
   const logLines: string[] = [];
   const missing = await findMissingTools({
-    ...{ interpreter, workDir, env, programs: [] },
+    interpreter,
+    workDir,
+    env,
+    programs: [],
     confinement: { notice: undefined, commandPrefix: () => [] },
     log: (line) => logLines.push(line),
   });

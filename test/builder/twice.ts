@@ -144,7 +144,13 @@ async function compare(): Promise<number> {
     mkdirSync(workDir);
     const buildEnv = { ...env, ...extraEnv };
     const confinement = await confine({
-      ...{ mode: values.sandbox, network: 'on', interpreter, programs, masked: [], env: buildEnv, workDir },
+      mode: values.sandbox,
+      network: 'on',
+      interpreter,
+      programs,
+      masked: [],
+      env: buildEnv,
+      workDir,
     });
     return {
       builder: new Builder({
@@ -163,15 +169,14 @@ async function compare(): Promise<number> {
     const paths: string[] = [];
     for (const [i, { builder }] of buildSites.entries()) {
       const result = await builder.build({
-        ...{
-          package: name,
-          version,
-          indexUrl,
-          extraIndexUrl: null,
-          sdistSha256: null,
-          timeoutMs: BUILD_TIMEOUT_MS,
-        },
-        ...{ signal: new AbortController().signal, onLine: () => undefined },
+        package: name,
+        version,
+        indexUrl,
+        extraIndexUrl: null,
+        sdistSha256: null,
+        timeoutMs: BUILD_TIMEOUT_MS,
+        signal: new AbortController().signal,
+        onLine: () => undefined,
       });
       // The loader's message if the library is not visible.
       if (result.output.includes('cannot be preloaded')) return 'its clock could not be shifted';

@@ -67,7 +67,8 @@ async function checkFarm(): Promise<void> {
   const pathArgs = ['--port', '0', '--data-dir', data, '-o', join(parent, 'www')];
   const options = ['--json', '--once', ...pathArgs, ...packages];
   const child = spawn('nice', ['-n', values.nice, 'npm', 'start', '--silent', '--', ...options], {
-    ...{ cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] },
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'inherit'],
   });
   let ready = 'never';
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));

@@ -71,7 +71,9 @@ try {
 const servers = await startServers(folder, console.log);
 const dataFolder = DataFolder.open(join(disk, 'database'), unprivilegedAccount());
 const postgres = await startPostgres({
-  ...{ folder: dataFolder, log: console.log, signal: new AbortController().signal },
+  folder: dataFolder,
+  log: console.log,
+  signal: new AbortController().signal,
   onFailure: (error) => {
     console.log(error.message);
   },
@@ -138,7 +140,11 @@ const slaves = ['a', 'b'].map(async (name) => {
   const slave = new BuildSlave({
     bus: await Bus.connect({ address: servers.nats, name, prefix: 'chaos' }),
     log: createLog(name, 'error'),
-    ...{ clock: systemClock, builder: builder as never, user: 'slave', workDir, hello: slaveHello(name) },
+    clock: systemClock,
+    builder: builder as never,
+    user: 'slave',
+    workDir,
+    hello: slaveHello(name),
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
   });
   await slave.run(stopSlaves.signal);

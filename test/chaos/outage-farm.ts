@@ -155,7 +155,8 @@ function startMaster(folder: DataFolder, nats: string, dsn: string, logFile: str
   const log = openSync(logFile, 'a');
   const master = spawn(program.node, [join(program.root, 'dist/src/bin.js'), 'master', '-c', config], {
     ...runAs(folder.account),
-    ...{ stdio: ['ignore', log, log], cwd: folder.path },
+    stdio: ['ignore', log, log],
+    cwd: folder.path,
     env: { PATH: process.env['PATH'], HOME: folder.path, ...tlsAndProxyEnv() },
   });
   closeSync(log);
@@ -174,7 +175,10 @@ async function startSlave(
   slaveLog: string[],
 ): Promise<() => Promise<unknown>> {
   const bus = await Bus.connect({
-    ...{ address, name: `slave ${String(index)}`, inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
+    address,
+    name: `slave ${String(index)}`,
+    inboxPrefix: '_INBOX_slave',
+    bucket: 'piw-slave-slave',
   });
   let buildCount = index;
   const build = async ({ package: name, version }: BuildRequest): Promise<BuildResult> => {
@@ -204,18 +208,25 @@ async function startSlave(
   const controller = new AbortController();
   const builder = { build, clean: () => Promise.resolve() };
   const slave = new BuildSlave({
-    ...{ bus, clock: systemClock, user: 'slave', workDir },
+    bus,
+    clock: systemClock,
+    user: 'slave',
+    workDir,
     builder: builder as never,
     log: createLog(`slave ${String(index)}`, 'info', (line) => slaveLog.push(line)),
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
     hello: {
-      ...{
-        version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
-        build_timeout_s: 3600,
-        busy_interval_s: 30,
-      },
-      ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
-      ...{ label: `slave ${String(index)}`, os_name: 'none', os_version: '', board: null, lacks: [] },
+      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+      build_timeout_s: 3600,
+      busy_interval_s: 30,
+      py_version_tag: 'cp311',
+      abi_tag: 'cp311',
+      platform_tag: 'linux_x86_64',
+      label: `slave ${String(index)}`,
+      os_name: 'none',
+      os_version: '',
+      board: null,
+      lacks: [],
     },
   });
   const ended = slave.run(controller.signal).catch((error: unknown) => {

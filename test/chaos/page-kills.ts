@@ -120,8 +120,16 @@ function randomBuild(name: string): LoggedBuild {
   fileCount += 1;
   const filename = `${name.replace('-', '_')}-${version}-${String(fileCount)}-cp311-cp311-${PLATFORM}.whl`;
   return {
-    ...{ lease: null, slave_id: null, package: name, version, abi: 'cp311', platform: PLATFORM },
-    ...{ status: succeeds, failure_class: succeeds ? null : 'compiler', duration_s: 1, served: [] },
+    lease: null,
+    slave_id: null,
+    package: name,
+    version,
+    abi: 'cp311',
+    platform: PLATFORM,
+    status: succeeds,
+    failure_class: succeeds ? null : 'compiler',
+    duration_s: 1,
+    served: [],
     output: `build ${String(fileCount)} of ${name}\nerror: something\n`,
     details: NO_DETAILS,
     files: succeeds

@@ -57,13 +57,18 @@ async function request<K extends keyof SlaveVerbs>(
 
 async function hello(): Promise<void> {
   await request('HELLO', {
-    ...{
-      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
-      build_timeout_s: 3600,
-      busy_interval_s: 30,
-    },
-    ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64', label: 'chaos' },
-    ...{ os_name: 'none', os_version: '', board: null, lacks: [], clock: Date.now() },
+    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+    build_timeout_s: 3600,
+    busy_interval_s: 30,
+    py_version_tag: 'cp311',
+    abi_tag: 'cp311',
+    platform_tag: 'linux_x86_64',
+    label: 'chaos',
+    os_name: 'none',
+    os_version: '',
+    board: null,
+    lacks: [],
+    clock: Date.now(),
   });
 }
 
@@ -83,7 +88,12 @@ async function awaitBuild(): Promise<SentWheel> {
 async function deliver({ lease, path, file }: SentWheel): Promise<string> {
   const announceBuilt = () =>
     request('BUILT', {
-      ...{ lease, status: true, failure_class: null, duration_s: 1, output: 'built\n', details: NO_DETAILS },
+      lease,
+      status: true,
+      failure_class: null,
+      duration_s: 1,
+      output: 'built\n',
+      details: NO_DETAILS,
       files: [fileToMessage(file)],
     });
   let sent = 0;
@@ -91,7 +101,12 @@ async function deliver({ lease, path, file }: SentWheel): Promise<string> {
   while (answer.verb === 'SEND') {
     try {
       await sendFile({
-        ...{ bus, clock: systemClock, user: 'slave', session, transferId: answer.transfer_id, file },
+        bus,
+        clock: systemClock,
+        user: 'slave',
+        session,
+        transferId: answer.transfer_id,
+        file,
         read: fileReader(path),
         onSent: (bytes) => {
           sent += bytes;

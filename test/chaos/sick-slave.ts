@@ -86,7 +86,10 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
   const buses = await Promise.all(
     Array.from({ length: CONNECTIONS }, (_, i) =>
       Bus.connect({
-        ...{ address, name: `slaves ${String(i)}`, inboxPrefix: '_INBOX_slave', bucket: 'piw-slave-slave' },
+        address,
+        name: `slaves ${String(i)}`,
+        inboxPrefix: '_INBOX_slave',
+        bucket: 'piw-slave-slave',
       }),
     ),
   );
@@ -172,16 +175,19 @@ async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<voi
   for (let i = 0; i < failureCount; i += 1) {
     const name = `r${String(i % 500)}`;
     failedBuilds.push({
-      ...{
-        lease: null,
-        slave_id: null,
-        package: name,
-        version: `1.${String(i)}`,
-        abi: ABI,
-        platform: PLATFORM,
-      },
-      ...{ status: false, failure_class: 'timeout', duration_s: 1, output: 'it took too long\n'.repeat(100) },
-      ...{ details: NO_DETAILS, files: [], served: [] },
+      lease: null,
+      slave_id: null,
+      package: name,
+      version: `1.${String(i)}`,
+      abi: ABI,
+      platform: PLATFORM,
+      status: false,
+      failure_class: 'timeout',
+      duration_s: 1,
+      output: 'it took too long\n'.repeat(100),
+      details: NO_DETAILS,
+      files: [],
+      served: [],
     });
   }
   for (const name of new Set(failedBuilds.map((build) => build.package))) {

@@ -35,10 +35,21 @@ else
     t.teardown(() => web.close());
     const siteUrl = `http://127.0.0.1:${String(web.port)}`;
     const settings = {
-      ...{ nats: natsAddress(), master: natsAddress(), prefix: uniquePrefix(), dsn, 'output-path': output },
-      ...{ 'public-url': siteUrl, 'pypi-simple': index.url, watch: [NAME], 'poll-interval': '1s' },
-      ...{ 'dev-mode': true, 'register-targets': true, 'allow-root': true, 'allow-superuser': true },
-      ...{ 'work-dir': join(folder, 'work'), 'allow-exposed': true },
+      nats: natsAddress(),
+      master: natsAddress(),
+      prefix: uniquePrefix(),
+      dsn,
+      'output-path': output,
+      'public-url': siteUrl,
+      'pypi-simple': index.url,
+      watch: [NAME],
+      'poll-interval': '1s',
+      'dev-mode': true,
+      'register-targets': true,
+      'allow-root': true,
+      'allow-superuser': true,
+      'work-dir': join(folder, 'work'),
+      'allow-exposed': true,
     };
     let logText = '';
     const start = (

@@ -14,7 +14,11 @@ export async function startPythonServer(python: string, folder: string): Promise
   const url = `http://127.0.0.1:${String(port)}`;
   await until(async () => (await fetch(url).catch(() => undefined)) !== undefined);
   return {
-    ...{ kind: 'piw web', version: '', url, httpUrl: undefined, ca: undefined },
+    kind: 'piw web',
+    version: '',
+    url,
+    httpUrl: undefined,
+    ca: undefined,
     accessLog: () => Promise.resolve([]),
     passLogToLogger: () => Promise.resolve(),
     stop: async () => {

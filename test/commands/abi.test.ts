@@ -19,8 +19,14 @@ const ARM = 'linux_aarch64';
 /** Adds a package with the versions 1 to `count`. */
 async function addVersions(db: Database, name: string, count: number): Promise<void> {
   const releases = Array.from({ length: count }, (_, n) => ({
-    ...{ version: String(n + 1), released: 1.6e12 + n, yanked: null, has_sdist: true, sdist_url: null },
-    ...{ sdist_sha256: null, requires_python: null, priority: 0 },
+    version: String(n + 1),
+    released: 1.6e12 + n,
+    yanked: null,
+    has_sdist: true,
+    sdist_url: null,
+    sdist_sha256: null,
+    requires_python: null,
+    priority: 0,
   }));
   await addReleases(db, name, 'feed', releases);
 }
@@ -79,16 +85,19 @@ void t.test('an ABI can be added, skipped, unskipped and removed', async (t) => 
 
   await logBuilds(db, [
     {
-      ...{ lease: null, slave_id: null, package: 'demo', version: '1', abi: 'cp313t', platform: ARM },
-      ...{
-        status: false,
-        failure_class: 'compiler',
-        duration_s: 1,
-        output: '',
-        details: NO_DETAILS,
-        files: [],
-        served: [],
-      },
+      lease: null,
+      slave_id: null,
+      package: 'demo',
+      version: '1',
+      abi: 'cp313t',
+      platform: ARM,
+      status: false,
+      failure_class: 'compiler',
+      duration_s: 1,
+      output: '',
+      details: NO_DETAILS,
+      files: [],
+      served: [],
     },
   ]);
   // Without a terminal, no confirmation is possible.
@@ -173,9 +182,18 @@ void t.test('a slave with an unregistered target gets no work until the logged c
     patienceMs: 30_000,
   });
   await slave.request('HELLO', {
-    ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 3600, busy_interval_s: 30 },
-    ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: ARM, label: 'anvil', os_name: '' },
-    ...{ os_version: '', board: null, lacks: [], clock: Date.now() },
+    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+    build_timeout_s: 3600,
+    busy_interval_s: 30,
+    py_version_tag: 'cp311',
+    abi_tag: 'cp311',
+    platform_tag: ARM,
+    label: 'anvil',
+    os_name: '',
+    os_version: '',
+    board: null,
+    lacks: [],
+    clock: Date.now(),
   });
   const idle = async () => (await slave.request('IDLE', { stats: [1e9, 1e9, 1e9, 1e9, 1, null] })).verb;
   t.equal(await idle(), 'SLEEP');

@@ -28,7 +28,10 @@ void t.test('every command reports a folder that can’t be created', (t) => {
       ['farm', '--data-dir', folder],
     ]) {
       const { status, stderr } = spawnSync(process.execPath, [BIN, name ?? '', '-c', '/dev/null', ...args], {
-        ...{ encoding: 'utf8', input: 'a line', timeout: 20_000, killSignal: 'SIGKILL' },
+        encoding: 'utf8',
+        input: 'a line',
+        timeout: 20_000,
+        killSignal: 'SIGKILL',
       });
       t.equal(status, 2, `piw ${String(name)} ${folder}`);
       t.match(

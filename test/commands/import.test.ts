@@ -67,7 +67,12 @@ async function setUp(t: Test, extraSettings: Readonly<Record<string, string | bo
   writeFileSync(config, formatConfig(settings));
   const piw = piwRunner(settings);
   return {
-    ...{ db, output, folder, settings, config, piw },
+    db,
+    output,
+    folder,
+    settings,
+    config,
+    piw,
     importWheel: async (path: string): Promise<CommandResult & { readonly files: readonly string[] }> => {
       const ran = await piw('import', '--yes', '--json', path);
       const files = ran.code === 0 ? (JSON.parse(ran.out) as { files: string[] }).files : [];
@@ -91,8 +96,11 @@ async function setUp(t: Test, extraSettings: Readonly<Record<string, string | bo
 void t.test('a wheel imported again gets a build tag, and pip installs the newest', async (t) => {
   const unreachableIndex = 'http://127.0.0.1:9/simple';
   const { db, output, folder, config, importWheel, piw, publishedWheels, untilListed } = await setUp(t, {
-    ...{ 'allow-root': true, 'allow-superuser': true, 'dev-mode': true },
-    ...{ 'watch-only': true, 'pypi-simple': unreachableIndex },
+    'allow-root': true,
+    'allow-superuser': true,
+    'dev-mode': true,
+    'watch-only': true,
+    'pypi-simple': unreachableIndex,
   });
   startPiw(t, 'master', '-c', config, '--rebuilt', 'tag');
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });

@@ -98,10 +98,22 @@ void t.test(
       { name: old, before: 0, counted: combinedLines(100).length },
     ];
     t.same(JSON.parse(ran.out), {
-      ...{ lines: 117, downloads: 111, index_pages: 1, projects: 1, json: 1, pages: 1, unknown: 1, bad: 1 },
+      lines: 117,
+      downloads: 111,
+      index_pages: 1,
+      projects: 1,
+      json: 1,
+      pages: 1,
+      unknown: 1,
+      bad: 1,
       first_bad: { log, byte: combinedLines(10, {}, 100).length, text: 'nonsense' },
-      ...{ other: 1, elsewhere: 0, first_elsewhere: null },
-      ...{ dropped: 0, refused: 0, spooled: 0, files },
+      other: 1,
+      elsewhere: 0,
+      first_elsewhere: null,
+      dropped: 0,
+      refused: 0,
+      spooled: 0,
+      files,
     });
     t.equal(await countDownloads(db), 110);
     appendFileSync(log, combinedLines(5, {}, 110));

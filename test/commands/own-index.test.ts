@@ -50,10 +50,21 @@ void t.test('a build installs its requirements from the farm’s own wheels', as
   writeFileSync(
     config,
     formatConfig({
-      ...{ nats: natsAddress(), master: natsAddress(), prefix: uniquePrefix(), dsn, 'output-path': output },
-      ...{ 'public-url': farmUrl, 'pypi-simple': index.url, 'watch-file': list, 'poll-interval': '1s' },
-      ...{ 'dev-mode': true, 'register-targets': true, 'allow-root': true, 'allow-superuser': true },
-      ...{ 'work-dir': join(folder, 'work'), 'allow-exposed': true },
+      nats: natsAddress(),
+      master: natsAddress(),
+      prefix: uniquePrefix(),
+      dsn,
+      'output-path': output,
+      'public-url': farmUrl,
+      'pypi-simple': index.url,
+      'watch-file': list,
+      'poll-interval': '1s',
+      'dev-mode': true,
+      'register-targets': true,
+      'allow-root': true,
+      'allow-superuser': true,
+      'work-dir': join(folder, 'work'),
+      'allow-exposed': true,
     }),
   );
   let stderr = '';

@@ -24,8 +24,16 @@ const release = (version: string, day: number, more: Partial<Release> = {}): Rel
 
 /** Returns a build for cp39 with one wheel with these tags, or a failed build if there are none. */
 const build = (version: string, tags: readonly [string, string, string] | null): LoggedBuild => ({
-  ...{ lease: null, slave_id: null, package: 'demo', version, abi: 'cp39', platform: PLATFORM },
-  ...{ status: tags !== null, failure_class: tags === null ? 'compiler' : null, duration_s: 1, output: '' },
+  lease: null,
+  slave_id: null,
+  package: 'demo',
+  version,
+  abi: 'cp39',
+  platform: PLATFORM,
+  status: tags !== null,
+  failure_class: tags === null ? 'compiler' : null,
+  duration_s: 1,
+  output: '',
   details: NO_DETAILS,
   files: tags
     ? [
@@ -53,7 +61,11 @@ const build = (version: string, tags: readonly [string, string, string] | null):
 async function grantOne(db: Database): Promise<void> {
   const slaveId = await insertSlave(db, 'cp39');
   const [next] = await nextPendingBuilds(db, {
-    ...{ abi: 'cp39', platform: PLATFORM, priority: 0, count: 1, first: 'newest' },
+    abi: 'cp39',
+    platform: PLATFORM,
+    priority: 0,
+    count: 1,
+    first: 'newest',
   });
   if (next) await leaseBuilds(db, [{ ...next, slaveId, leaseS: 3600 }], 1);
 }
@@ -61,7 +73,10 @@ async function grantOne(db: Database): Promise<void> {
 /** Creates a version in every possible state. */
 async function fillFarm(db: Database): Promise<void> {
   const target = (abi: string, skip: string | null = null) => ({
-    ...{ abi, platform: PLATFORM, py_version_tag: abi, skip },
+    abi,
+    platform: PLATFORM,
+    py_version_tag: abi,
+    skip,
   });
   await addTarget(db, target('cp39'));
   await addTarget(db, target('cp311'));

@@ -31,7 +31,10 @@ void t.test('a removed package leaves no log and no broken link', async (t) => {
   const checkFaults = async (): Promise<readonly Fault[]> => {
     const faults: Fault[] = [];
     await checkOutput(output, {
-      ...{ selection: { kind: 'all' }, readContents: true, recheckDelaysMs: [1000, 2000], settleMs: 0 },
+      selection: { kind: 'all' },
+      readContents: true,
+      recheckDelaysMs: [1000, 2000],
+      settleMs: 0,
       report: (fault) => {
         // The farm has no public address, so there is neither a sitemap nor robots.txt; the home page is written
         // once a minute.

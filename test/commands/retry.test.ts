@@ -22,9 +22,19 @@ interface RetryResult {
 }
 
 const failure = (name: string, version: string, more: Partial<LoggedBuild> = {}): LoggedBuild => ({
-  ...{ lease: null, slave_id: null, package: name, version, abi: ABI, platform: PLATFORM },
-  ...{ status: false, failure_class: 'compiler', duration_s: 1, output: 'it said: ffi.h: No such file' },
-  ...{ details: NO_DETAILS, files: [], served: [] },
+  lease: null,
+  slave_id: null,
+  package: name,
+  version,
+  abi: ABI,
+  platform: PLATFORM,
+  status: false,
+  failure_class: 'compiler',
+  duration_s: 1,
+  output: 'it said: ffi.h: No such file',
+  details: NO_DETAILS,
+  files: [],
+  served: [],
   ...more,
 });
 

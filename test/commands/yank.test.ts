@@ -13,7 +13,8 @@ void t.test('an administrator can yank and unyank a version', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await addReleases(db, 'demo', 'feed', [someRelease('1.0')]);
   const { piw } = piwRunnerWithTasks(t, ['the-oracle', 'the-secretary', 'the-scribe', 'mr-chase'], {
-    ...{ dsn, 'output-path': mkdtempSync(join(tmpdir(), 'piw-yank-')) },
+    dsn,
+    'output-path': mkdtempSync(join(tmpdir(), 'piw-yank-')),
   });
   const mark = async () => (await db.query('select yanked, yank_kept from versions'))[0];
   t.match(await piw('remove', 'demo', '1.0', '--yank', '--yes'), { code: 0, out: 'Yanked demo 1.0.' });

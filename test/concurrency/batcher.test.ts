@@ -70,7 +70,10 @@ void t.test('the first item waits delayMs for others, also during and after anot
       if (durationMs > 0) await pause(clock, durationMs);
       return items;
     },
-    ...{ maxItems: 8, maxInFlight: 1, delayMs, clock },
+    maxItems: 8,
+    maxInFlight: 1,
+    delayMs,
+    clock,
   });
   const advance = async (ms: number) => {
     clock.advance(ms);
@@ -109,7 +112,9 @@ void t.test('an item that makes its batch fail fails alone', async (t) => {
       return Promise.resolve(items);
     },
     isItemError: (error) => error instanceof Error && error.message.includes('refused'),
-    ...{ maxItems: 64, maxInFlight: 1, delayMs: 1 },
+    maxItems: 64,
+    maxInFlight: 1,
+    delayMs: 1,
   });
   const results = await Promise.allSettled(Array.from({ length: 64 }, (_, n) => batch.add(n)));
   t.same(
@@ -127,7 +132,9 @@ void t.test('an error that is not an item’s fails all items, and nothing is ru
       return Promise.reject(new Error('away'));
     },
     isItemError: () => false,
-    ...{ maxItems: 64, maxInFlight: 1, delayMs: 1 },
+    maxItems: 64,
+    maxInFlight: 1,
+    delayMs: 1,
   });
   const results = await Promise.allSettled([1, 2, 3].map((n) => batch.add(n)));
   t.ok(results.every(({ status }) => status === 'rejected'));

@@ -26,7 +26,9 @@ void t.test('waiting for NATS is reported with the reason before it fails', asyn
   const reports: string[] = [];
   await t.rejects(
     Bus.connect({
-      ...{ address: `nats://me:secret@${UNREACHABLE_ADDRESS}`, name: 'test', patienceMs: 2500 },
+      address: `nats://me:secret@${UNREACHABLE_ADDRESS}`,
+      name: 'test',
+      patienceMs: 2500,
       onWaiting: (text) => reports.push(text),
     }),
     { code: 'PIW_UNREACHABLE' },
@@ -38,7 +40,10 @@ void t.test('waiting for NATS is reported with the reason before it fails', asyn
 void t.test('connecting stops at once when it is cancelled', async (t) => {
   const controller = new AbortController();
   const connecting = Bus.connect({
-    ...{ address: UNREACHABLE_ADDRESS, name: 'test', patienceMs: 60_000, signal: controller.signal },
+    address: UNREACHABLE_ADDRESS,
+    name: 'test',
+    patienceMs: 60_000,
+    signal: controller.signal,
   });
   setTimeout(() => {
     controller.abort();

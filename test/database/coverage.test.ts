@@ -39,15 +39,18 @@ interface BuildOutput {
 }
 
 const result = (abi: string, { files = [], contents = 'a', served = [] }: BuildOutput) => ({
-  ...{ lease: null, slave_id: null, package: 'demo', version: '1.0', abi, platform: PLATFORM },
-  ...{
-    status: true,
-    failure_class: null,
-    duration_s: 1,
-    output: 'log',
-    details: NO_DETAILS,
-    served: [...served],
-  },
+  lease: null,
+  slave_id: null,
+  package: 'demo',
+  version: '1.0',
+  abi,
+  platform: PLATFORM,
+  status: true,
+  failure_class: null,
+  duration_s: 1,
+  output: 'log',
+  details: NO_DETAILS,
+  served: [...served],
   files: files.map(
     (
       filename,

@@ -14,14 +14,26 @@ t.setTimeout(120_000);
 
 /** The contents of a METADATA file with this summary. */
 const metadata = (summary: string | null) => ({
-  ...{ summary, license: 'MIT', requires: ['six'] },
+  summary,
+  license: 'MIT',
+  requires: ['six'],
   links: [['Homepage', 'https://demo.example/']] as [string, string][],
 });
 
 /** The result of an import of one wheel: no slave has built it, so there is no lease. */
 const imported = (version: string, summary: string | null): LoggedBuild => ({
-  ...{ lease: null, slave_id: null, package: 'demo', version, abi: 'cp311', platform: PLATFORM },
-  ...{ status: true, failure_class: null, duration_s: 0, output: '', details: NO_DETAILS, served: [] },
+  lease: null,
+  slave_id: null,
+  package: 'demo',
+  version,
+  abi: 'cp311',
+  platform: PLATFORM,
+  status: true,
+  failure_class: null,
+  duration_s: 0,
+  output: '',
+  details: NO_DETAILS,
+  served: [],
   files: [
     [
       [

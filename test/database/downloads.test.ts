@@ -234,7 +234,10 @@ void t.test('values with special characters are stored unchanged', async (t) => 
   t.match(await db.query('select resource, accessed_by, arch, distro_name, distro_version from page_hits'), [
     {
       resource: odd.replace('\ud800', '\ufffd'),
-      ...{ accessed_by: '\\N', arch: odd.replace('\ud800', '\ufffd'), distro_name: '', distro_version: null },
+      accessed_by: '\\N',
+      arch: odd.replace('\ud800', '\ufffd'),
+      distro_name: '',
+      distro_version: null,
     },
   ]);
 });

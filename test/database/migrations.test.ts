@@ -102,7 +102,13 @@ void t.test('the migration of a farm without serials and log pages marks all pag
   t.same(await db.query('select package from listed_packages'), [{ package: 'demo' }]);
   t.same(await db.query('select downloads from file_downloads'), [{ downloads: 2 }]);
   t.match(await readStatistics(db), {
-    ...{ packages: 2, packages_built: 1, versions: 2, builds: 2, builds_failed: 1, files: 1, files_bytes: 7 },
+    packages: 2,
+    packages_built: 1,
+    versions: 2,
+    builds: 2,
+    builds_failed: 1,
+    files: 1,
+    files_bytes: 7,
     downloads: 2,
   });
 });

@@ -17,7 +17,10 @@ import { NO_DETAILS } from '../../src/model/build-details.js';
 t.setTimeout(120_000);
 
 const target = (skip: string | null) => ({
-  ...{ abi: 'cp311', platform: 'linux_x86_64', py_version_tag: 'cp311', skip },
+  abi: 'cp311',
+  platform: 'linux_x86_64',
+  py_version_tag: 'cp311',
+  skip,
 });
 const skipAndDrain = async (db: Database) => {
   await addTarget(db, target('not now'));
@@ -38,23 +41,19 @@ for (const [state, stop] of [
       await addReleases(db, 'a', 'feed', [someRelease('1'), someRelease('2')]);
       await logBuilds(db, [
         {
-          ...{
-            lease: null,
-            slave_id: null,
-            package: 'a',
-            version: '1',
-            abi: 'cp311',
-            platform: 'linux_x86_64',
-          },
-          ...{
-            status: false,
-            failure_class: 'compiler',
-            duration_s: 1,
-            output: '',
-            details: NO_DETAILS,
-            files: [],
-            served: [],
-          },
+          lease: null,
+          slave_id: null,
+          package: 'a',
+          version: '1',
+          abi: 'cp311',
+          platform: 'linux_x86_64',
+          status: false,
+          failure_class: 'compiler',
+          duration_s: 1,
+          output: '',
+          details: NO_DETAILS,
+          files: [],
+          served: [],
         },
       ]);
       await stop(db);

@@ -24,8 +24,12 @@ void t.test('a version that the feed added takes the origin of an administrator 
   const bare = { released: 1, has_sdist: false, sdist_url: null };
   await addReleases(db, 'a', 'import', [someRelease('1.0', bare)]);
   t.same(await row(db), {
-    ...{ origin: 'import', has_sdist: true, sdist_url: 'https://x/a.tar.gz', yanked: 'broken' },
-    ...{ removed: false, priority: 0 },
+    origin: 'import',
+    has_sdist: true,
+    sdist_url: 'https://x/a.tar.gz',
+    yanked: 'broken',
+    removed: false,
+    priority: 0,
   });
   await addReleases(db, 'a', 'feed', [someRelease('1.0', { has_sdist: false, sdist_url: null })]);
   t.match(await row(db), { origin: 'import', has_sdist: true, yanked: null }, 'the feed removes no sdist');

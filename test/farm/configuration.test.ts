@@ -21,20 +21,26 @@ import {
 } from '../../src/farm/configuration.js';
 
 const EXTERNAL_SERVER_FACTS = {
-  ...{ nats: 'nats://own', dsn: 'postgresql://own' },
-  ...{
-    prefix: 'piw',
-    outputPath: '/www',
-    spool: '/data/spool',
-    url: 'http://127.0.0.1/',
-    followed: 'https://a.example/simple',
-  },
-  ...{ builtFrom: 'https://a.example/simple', samples: false, watch: ['six'] },
+  nats: 'nats://own',
+  dsn: 'postgresql://own',
+  prefix: 'piw',
+  outputPath: '/www',
+  spool: '/data/spool',
+  url: 'http://127.0.0.1/',
+  followed: 'https://a.example/simple',
+  builtFrom: 'https://a.example/simple',
+  samples: false,
+  watch: ['six'],
 };
 const MASTER_FACTS = { ...EXTERNAL_SERVER_FACTS, usersFile: '/data/users', pidFile: '/data/pid' };
 const SLAVE_FACTS = {
-  ...{ name: 'slave-1', isAlone: true, master: 'nats://own-slave', ownServer: true, prefix: 'piw' },
-  ...{ pythons: ['/usr/bin/python3'], workDir: '/data/slave-1' },
+  name: 'slave-1',
+  isAlone: true,
+  master: 'nats://own-slave',
+  ownServer: true,
+  prefix: 'piw',
+  pythons: ['/usr/bin/python3'],
+  workDir: '/data/slave-1',
 };
 
 /** Returns the settings as a command reads them from a file with this configuration. */

@@ -197,8 +197,15 @@ void t.test('a master and a slave work with the configuration of an earlier vers
   ]);
   t.match(await statesOf('piw-fixture-retried'), [['1.0', 'cp311', 'waiting', 2]]);
   t.match(await readStatistics(db), {
-    ...{ packages: 9, packages_built: 6, versions: 9, builds: 8, builds_failed: 2, builds_retried: 0 },
-    ...{ files: 6, files_bytes: 21_734, downloads: 4 },
+    packages: 9,
+    packages_built: 6,
+    versions: 9,
+    builds: 8,
+    builds_failed: 2,
+    builds_retried: 0,
+    files: 6,
+    files_bytes: 21_734,
+    downloads: 4,
   });
 
   const port = String(await freePort());
@@ -206,7 +213,8 @@ void t.test('a master and a slave work with the configuration of an earlier vers
     t,
     'single.conf',
     (folder) => ({
-      ...{ '0.0.0.0:4222': `127.0.0.1:${port}`, '/var/lib/nats': join(folder, 'store') },
+      '0.0.0.0:4222': `127.0.0.1:${port}`,
+      '/var/lib/nats': join(folder, 'store'),
       '/run/nats/nats-server.pid': join(folder, 'pid'),
     }),
     {},

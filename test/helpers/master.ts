@@ -66,17 +66,15 @@ export async function testMaster(
   const control = new ProtocolClient(bus, slaveControl, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
   const slaves = async (): Promise<readonly SlaveStatus[]> => (await control.request('HELLO', {})).slaves;
   return {
-    ...{
-      db,
-      bus,
-      control,
-      output,
-      folder,
-      logLines,
-      slaves,
-      settings: taskSettings,
-      prefix: taskSettings.prefix,
-    },
+    db,
+    bus,
+    control,
+    output,
+    folder,
+    logLines,
+    slaves,
+    settings: taskSettings,
+    prefix: taskSettings.prefix,
     /** Waits until a slave satisfies the predicate. */
     untilSlave: (predicate: (row: SlaveStatus) => boolean) =>
       until(async () => (await slaves()).some(predicate)),
@@ -84,9 +82,17 @@ export async function testMaster(
 }
 
 export const slaveHello = (label = 'anvil'): Omit<SlaveHello, 'clock'> => ({
-  ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
-  ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
-  ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
+  version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+  build_timeout_s: 100,
+  busy_interval_s: 30,
+  py_version_tag: ABI,
+  abi_tag: ABI,
+  platform_tag: PLATFORM,
+  label,
+  os_name: 'x',
+  os_version: 'x',
+  board: null,
+  lacks: [],
 });
 
 /** Builds in place of pip; the test decides what the result is. */
@@ -139,7 +145,10 @@ export async function testSlave(
   const slave = new BuildSlave({
     bus: overrides.bus ?? (await testBus(t, prefix)),
     log: createLog('slave', 'debug', (line) => logLines.push(line)),
-    ...{ clock: systemClock, builder: builder as never, user: 'slave', workDir },
+    clock: systemClock,
+    builder: builder as never,
+    user: 'slave',
+    workDir,
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
     hello: slaveHello(),
     ...overrides,
@@ -150,7 +159,9 @@ export async function testSlave(
     return ended.catch(() => undefined);
   });
   return {
-    ...{ ended, builtVersions, logLines },
+    ended,
+    builtVersions,
+    logLines,
     /** Stops it as SIGTERM does. */
     stop: () => {
       controller.abort();

@@ -99,22 +99,18 @@ export async function publish(
 }
 
 const sampleBuild = (name: string, buildId: number): Build => ({
-  ...{
-    build_id: buildId,
-    package: name,
-    version: '1.0',
-    abi: 'cp311',
-    platform: 'linux_x86_64',
-    status: true,
-  },
-  ...{
-    failure_class: null,
-    built: Date.UTC(2026, 0, 2),
-    slave: 'anvil',
-    duration_s: 12,
-    output: 'building\nbuilt\n',
-    details: NO_DETAILS,
-  },
+  build_id: buildId,
+  package: name,
+  version: '1.0',
+  abi: 'cp311',
+  platform: 'linux_x86_64',
+  status: true,
+  failure_class: null,
+  built: Date.UTC(2026, 0, 2),
+  slave: 'anvil',
+  duration_s: 12,
+  output: 'building\nbuilt\n',
+  details: NO_DETAILS,
 });
 
 export function sampleProject(
@@ -133,20 +129,36 @@ export function sampleProject(
     downloads: 5,
     downloads_last_month: 4,
     versions: versions.map((version) => ({
-      ...{ version, released: 1.7e12, skip: null, yanked: null, has_sdist: true, requires_python: null },
+      version,
+      released: 1.7e12,
+      skip: null,
+      yanked: null,
+      has_sdist: true,
+      requires_python: null,
       targets: [
         {
           ...target,
-          ...{ state: 'built' as const, build_id: buildId, failure_class: null, held_until: null },
-          ...{ reason: null, remark: null },
+          state: 'built' as const,
+          build_id: buildId,
+          failure_class: null,
+          held_until: null,
+          reason: null,
+          remark: null,
           filename: files[0]?.filename ?? null,
         },
       ],
     })),
     files: files.map((file) => ({
       ...file,
-      ...{ build_id: buildId, serves: [['cp311', 'linux_x86_64']], dependencies: {}, downloads: 0 },
-      ...{ built: Date.UTC(2026, 0, 2), duration_s: 12, slave: 'anvil', provenance: null, remark: null },
+      build_id: buildId,
+      serves: [['cp311', 'linux_x86_64']],
+      dependencies: {},
+      downloads: 0,
+      built: Date.UTC(2026, 0, 2),
+      duration_s: 12,
+      slave: 'anvil',
+      provenance: null,
+      remark: null,
       core_metadata: null,
     })),
   };

@@ -117,8 +117,16 @@ const TARGETS: readonly (readonly [string, string])[] = [
 ];
 /** A filter that matches every failure. */
 const ANY_FAILURE: FailureFilter = {
-  ...{ package: null, version: null, classes: [], slave: null, since: null, until: null },
-  ...{ abi: null, platform: null, text: null, regexp: false },
+  package: null,
+  version: null,
+  classes: [],
+  slave: null,
+  since: null,
+  until: null,
+  abi: null,
+  platform: null,
+  text: null,
+  regexp: false,
 };
 const SPECIFIERS = [null, '>=3.10', '<3.11', '>=3.9,!=3.11.*'];
 
@@ -214,20 +222,21 @@ export class RandomFarm {
       },
       page: () =>
         applyPage(db, {
-          ...{
-            fence: 0,
-            package: name(),
-            serial: pick([0, nextSerial(), nextSerial() + 3]),
-            etag: null,
-            description: null,
-          },
+          fence: 0,
+          package: name(),
+          serial: pick([0, nextSerial(), nextSerial() + 3]),
+          etag: null,
+          description: null,
           status: pick(['active', 'active', 'quarantined', 'archived']),
-          ...{ releases: releases(), removal_delay_s: pick([0, 3600]) },
+          releases: releases(),
+          removal_delay_s: pick([0, 3600]),
         }),
       'missing page': () => markPageMissing(db, 0, name(), pick([true, false])),
       list: () =>
         resolveMissingVersions(db, {
-          ...{ fence: 0, package: name(), serial: nextSerial() + 5 },
+          fence: 0,
+          package: name(),
+          serial: nextSerial() + 5,
           versions: ['1.0', '2.0', '3.0'].filter(() => pick([true, false])),
         }),
       'add target': () => {

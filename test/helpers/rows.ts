@@ -36,8 +36,16 @@ export async function insertSlave(
   label = 'anvil',
 ): Promise<number> {
   const { slave_id } = await registerSlave(db, {
-    ...{ user: 'slave', session, label, abi, platform: PLATFORM, py_version_tag: abi },
-    ...{ os_name: '', os_version: '', board: null, register: false },
+    user: 'slave',
+    session,
+    label,
+    abi,
+    platform: PLATFORM,
+    py_version_tag: abi,
+    os_name: '',
+    os_version: '',
+    board: null,
+    register: false,
   });
   return slave_id;
 }

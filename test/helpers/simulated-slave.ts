@@ -68,14 +68,22 @@ export class SimulatedSlave {
     const failure = failureOf(order);
     const wheel = failure === null ? storedWheel(order.package, order.version, MEMBER_BYTES) : undefined;
     let answer: SlaveAnswer = await this.#ask('BUILT', {
-      ...{ lease, status: failure === null, failure_class: failure, duration_s: 0.01, output: 'log' },
+      lease,
+      status: failure === null,
+      failure_class: failure,
+      duration_s: 0.01,
+      output: 'log',
       details: { ...NO_DETAILS, reason: failure === null ? null : 'it does not compile' },
       files: wheel ? [fileToMessage(wheel.file)] : [],
     });
     while (answer.verb === 'SEND' && wheel) {
       const { bytes, file } = wheel;
       await sendFile({
-        ...{ bus: this.#bus, clock: systemClock, user: 'slave', session: this.#session, file },
+        bus: this.#bus,
+        clock: systemClock,
+        user: 'slave',
+        session: this.#session,
+        file,
         transferId: answer.transfer_id,
         read: (offset, length) => [bytes.subarray(offset, offset + length)],
       });

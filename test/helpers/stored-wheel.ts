@@ -12,7 +12,8 @@ interface ZipMember {
 }
 
 const memberOf = (name: string, bytes: Buffer, offset: number): ZipMember => ({
-  ...{ name, offset },
+  name,
+  offset,
   size: bytes.length,
   crc: crc32(bytes),
 });
@@ -84,9 +85,16 @@ function archiveTail(name: string, version: string, first: ZipMember, start: num
 function wheelFileState(name: string, version: string, filesize: number, filehash: string): FileState {
   return {
     filename: `${name}-${version}-py3-none-any.whl`,
-    ...{ filesize, filehash, package_tag: name, package_version_tag: version },
-    ...{ py_version_tag: 'py3', abi_tag: 'none', platform_tag: 'any' },
-    ...{ requires_python: null, dependencies: {}, transferred: false },
+    filesize,
+    filehash,
+    package_tag: name,
+    package_version_tag: version,
+    py_version_tag: 'py3',
+    abi_tag: 'none',
+    platform_tag: 'any',
+    requires_python: null,
+    dependencies: {},
+    transferred: false,
   };
 }
 

@@ -2,16 +2,15 @@ import t from 'tap';
 import { slaveTable } from '../../src/monitor/slave-table.js';
 
 const slave = {
-  ...{
-    user: 'pi',
-    abi: 'cp311',
-    platform: 'linux_armv7l',
-    state: 'idle',
-    since: 0,
-    last_seen: 0,
-    stats: null,
-  },
-  ...{ package: null, version: null },
+  user: 'pi',
+  abi: 'cp311',
+  platform: 'linux_armv7l',
+  state: 'idle',
+  since: 0,
+  last_seen: 0,
+  stats: null,
+  package: null,
+  version: null,
 };
 
 t.test('control characters in what a slave reports are removed', (t) => {

@@ -4,11 +4,17 @@ import type { PackageName } from '../../src/wheels/names.js';
 import { WatchList } from '../../src/pypi/watch-list.js';
 
 const knownProject = (name: string, serial: number, overrides: Partial<KnownProject> = {}): KnownProject => ({
-  ...{ name, serial, looked: 1, cheap: true, fed: true },
+  name,
+  serial,
+  looked: 1,
+  cheap: true,
+  fed: true,
   ...overrides,
 });
 const root = (projects: Readonly<Record<string, number>>) => ({
-  ...{ serial: 9, etag: undefined, projects: new Map(Object.entries(projects) as [PackageName, number][]) },
+  serial: 9,
+  etag: undefined,
+  projects: new Map(Object.entries(projects) as [PackageName, number][]),
 });
 const everything = new WatchList([], { empty: 'all', contents: null });
 

@@ -187,7 +187,9 @@ void t.test(
 <a href="a-b-1.0.tar.gz" data-yanked="${long}">a-b-1.0.tar.gz</a>
 <a href="a-b-2.0.tar.gz" data-requires-python="${long}">a-b-2.0.tar.gz</a></body></html>`;
     const files = ['1.0', '2.0'].map((version) => ({
-      ...{ filename: `a-b-${version}.tar.gz`, url: `a-b-${version}.tar.gz`, hashes: {} },
+      filename: `a-b-${version}.tar.gz`,
+      url: `a-b-${version}.tar.gz`,
+      hashes: {},
       ...(version === '1.0' ? { yanked: long } : { 'requires-python': long }),
     }));
     const json = JSON.stringify({ meta: { 'api-version': '1.0' }, name: 'a-b', files });

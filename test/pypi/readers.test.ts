@@ -60,7 +60,12 @@ void t.test('while a large removal waits for confirmation, the index is compared
 
 const event = (serial: number, time: number, name = 'a'): ChangelogEvent =>
   ({
-    ...{ serial, time, name, version: '1.0', kind: 'yank release', file: null },
+    serial,
+    time,
+    name,
+    version: '1.0',
+    kind: 'yank release',
+    file: null,
   }) as unknown as ChangelogEvent;
 
 /** Returns a reader whose follower has read up to serial 99, of time 1,000,000. fail() sets how often onSeen fails. */

@@ -50,7 +50,8 @@ const account = unprivilegedAccount();
 const python = await findPython(undefined, account);
 const { indexUrl, env } = await readPipSettings(python);
 const expectedReleases = await promisify(execFile)(python.path, ['-c', READER, indexUrl, ...names], {
-  ...{ env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024 },
+  env: { ...process.env, ...env },
+  maxBuffer: 64 * 1024 * 1024,
 }).then(
   ({ stdout }) => JSON.parse(stdout) as Readonly<Record<string, ReleaseFacts>>,
   (error: unknown) => {

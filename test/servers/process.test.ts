@@ -13,8 +13,15 @@ function demoProcess(t: Test, script: string, options: Partial<ProcessOptions> =
   const logFile = join(mkdtempSync(join(tmpdir(), 'piw-process-')), 'log');
   const failures: PiwError[] = [];
   const child = new ManagedProcess({
-    ...{ name: 'demo', command: process.execPath, args: ['-e', script], account: undefined, logFile },
-    ...{ stopSignal: 'SIGTERM', graceMs: 5000, ready: () => Promise.resolve(), stallTimeoutMs: 2000 },
+    name: 'demo',
+    command: process.execPath,
+    args: ['-e', script],
+    account: undefined,
+    logFile,
+    stopSignal: 'SIGTERM',
+    graceMs: 5000,
+    ready: () => Promise.resolve(),
+    stallTimeoutMs: 2000,
     onFailure: (error) => failures.push(error),
     log: () => undefined,
     ...options,
@@ -65,7 +72,9 @@ void t.test('a starting process that is busy is waited for; an idle one is not',
 void t.test('an interrupted start is not waited for', async (t) => {
   const controller = new AbortController();
   const { child } = demoProcess(t, 'setInterval(() => {}, 60_000)', {
-    ...{ ready: () => new Promise(() => undefined), stallTimeoutMs: 600_000, signal: controller.signal },
+    ready: () => new Promise(() => undefined),
+    stallTimeoutMs: 600_000,
+    signal: controller.signal,
   });
   const starting = child.start();
   controller.abort();
@@ -75,7 +84,8 @@ void t.test('an interrupted start is not waited for', async (t) => {
 void t.test('the tasks may take long to start, but not without progress', async (t) => {
   const messages: string[] = [];
   const startUp = new StartupMonitor((text) => messages.push(text), {
-    ...{ stallTimeoutMs: 4500, reportDelaysMs: { first: 0, every: 1000 } },
+    stallTimeoutMs: 4500,
+    reportDelaysMs: { first: 0, every: 1000 },
   });
   const startedAt = performance.now();
   const finished = startUp.waitUntilReady(await testBus(t, uniquePrefix()), new AbortController().signal);

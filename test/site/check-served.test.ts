@@ -22,7 +22,10 @@ async function faultsOf(
 ): Promise<readonly Fault[]> {
   const faults: Fault[] = [];
   await checkServed(address, {
-    ...{ selection, readContents: true, recheckDelaysMs: [], settleMs: 0 },
+    selection,
+    readContents: true,
+    recheckDelaysMs: [],
+    settleMs: 0,
     report: (fault) => faults.push(fault),
   });
   return faults;

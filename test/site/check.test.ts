@@ -15,7 +15,10 @@ t.setTimeout(120_000);
 async function faultsOf(path: string, options: Partial<CheckOptions> = {}): Promise<readonly Fault[]> {
   const faults: Fault[] = [];
   await checkOutput(path, {
-    ...{ selection: { kind: 'all' }, readContents: true, recheckDelaysMs: [], settleMs: 0 },
+    selection: { kind: 'all' },
+    readContents: true,
+    recheckDelaysMs: [],
+    settleMs: 0,
     report: (fault) => faults.push(fault),
     ...options,
   });
@@ -76,7 +79,8 @@ async function checkUnits(...outcomes: readonly (readonly (string | typeof Chang
     },
   }));
   const { unsettled } = await checkInRounds(units[Symbol.iterator](), {
-    ...{ recheckDelaysMs: [1, 1], concurrency: 2 },
+    recheckDelaysMs: [1, 1],
+    concurrency: 2,
     report: ({ path }) => reported.push(path),
   });
   return { reported: reported.sort(), unsettled };
@@ -89,7 +93,8 @@ void t.test('only what is wrong in every round is a fault', async (t) => {
   });
   t.same(await checkUnits(['a b', 'b c', 'c b a']), { reported: ['b'], unsettled: 0 });
   t.same(await checkUnits([Changed, 'a', 'a'], ['b', Changed, 'b'], [Changed, Changed, 'c']), {
-    ...{ reported: ['a', 'b', 'c'], unsettled: 0 },
+    reported: ['a', 'b', 'c'],
+    unsettled: 0,
   });
   t.same(await checkUnits([Changed, Changed, Changed], ['a', 'a', Changed]), { reported: [], unsettled: 2 });
 });

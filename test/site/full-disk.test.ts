@@ -21,8 +21,14 @@ function writers(output: string): Readonly<Record<string, () => unknown>> {
   const index = new SimpleIndexWriter(output);
   const names = Array.from({ length: NAME_COUNT }, (_, n) => `package-${String(n)}-${String(Math.random())}`);
   const file = {
-    ...{ filename: 'demo-1.0-py3-none-any.whl', version: '1.0', filesize: 1, sha256: 'a'.repeat(64) },
-    ...{ metadata_sha256: 'b'.repeat(64), requires_python: null, yanked: null, uploaded: Date.now() },
+    filename: 'demo-1.0-py3-none-any.whl',
+    version: '1.0',
+    filesize: 1,
+    sha256: 'a'.repeat(64),
+    metadata_sha256: 'b'.repeat(64),
+    requires_python: null,
+    yanked: null,
+    uploaded: Date.now(),
   };
   const project = { ...sampleProject('demo', 'active', [file], 1), description: names.join(' ') };
   return {
@@ -43,8 +49,16 @@ function writers(output: string): Readonly<Record<string, () => unknown>> {
     writeSitemap: () => site.writeSitemap(singlePage(names.map((name) => [name, name, 1, 1] as const))),
     writeLog: () =>
       site.writeLog({
-        ...{ build_id: 1_000_001, package: 'demo', version: '1.0', abi: 'cp311', platform: 'linux_x86_64' },
-        ...{ status: true, failure_class: null, built: 0, duration_s: 1, output: names.join('\n') },
+        build_id: 1_000_001,
+        package: 'demo',
+        version: '1.0',
+        abi: 'cp311',
+        platform: 'linux_x86_64',
+        status: true,
+        failure_class: null,
+        built: 0,
+        duration_s: 1,
+        output: names.join('\n'),
         details: NO_DETAILS,
         slave: null,
       }),

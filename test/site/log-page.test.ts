@@ -7,7 +7,11 @@ const page = (output: readonly string[], slave: string | null = 'anvil'): string
   logHtml(
     {
       ...sampleBuild(7, 100, 0),
-      ...{ status: true, failure_class: null, details: NO_DETAILS, slave, duration_s: 0 },
+      status: true,
+      failure_class: null,
+      details: NO_DETAILS,
+      slave,
+      duration_s: 0,
       output: output.map((line) => `${line}\n`).join(''),
     },
     null,

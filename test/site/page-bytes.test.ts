@@ -25,11 +25,18 @@ function unusualProject(): Project {
       ...file,
       filename: file.filename.replace('-', `+${SPECIAL.replaceAll('\\', '')}-`),
       requires_python: SPECIAL,
-      ...{ yanked: SPECIAL, remark: SPECIAL, slave: SPECIAL, duration_s: 1234.5 * n, downloads: 12_345 },
+      yanked: SPECIAL,
+      remark: SPECIAL,
+      slave: SPECIAL,
+      duration_s: 1234.5 * n,
+      downloads: 12_345,
       dependencies: { apt: ['libffi8', 'libgfortran5'], '': ['libx.so.1'] },
       provenance: {
-        ...{ sdist: n === 0 ? null : ([SPECIAL, 'ab'.repeat(32)] as [string, string]), requirements },
-        ...{ python: SPECIAL, pip: SPECIAL, source_date_epoch: 1_700_000_000 + n },
+        sdist: n === 0 ? null : ([SPECIAL, 'ab'.repeat(32)] as [string, string]),
+        requirements,
+        python: SPECIAL,
+        pip: SPECIAL,
+        source_date_epoch: 1_700_000_000 + n,
       },
     };
   });

@@ -37,7 +37,9 @@ void t.test("the page and the JSON have the newest wheel's METADATA", (t) => {
   t.match(page, 'requires 10 packages</summary>', 'a long list is collapsed');
   t.match(page, '<code>typing-extensions&gt;=4</code>');
   t.match(json['metadata'], {
-    ...{ version: file.version, summary: 'A demonstration.', license: 'BSD-3-Clause' },
+    version: file.version,
+    summary: 'A demonstration.',
+    license: 'BSD-3-Clause',
     links: [{ label: 'Homepage', url: 'https://demo.example/' }],
     requires_dist: ['typing-extensions>=4'],
   });
@@ -59,10 +61,13 @@ void t.test('each wheel shows its source, and when, where and with what it was b
       {
         files: [
           {
-            ...{ remark, imported: false, build: { seconds: 3541, slave: 'pi4-attic' } },
+            remark,
+            imported: false,
+            build: { seconds: 3541, slave: 'pi4-attic' },
             provenance: {
               source: { filename: name, sha256: digest },
-              ...{ python: 'CPython 3.11.2', pip: '25.3' },
+              python: 'CPython 3.11.2',
+              pip: '25.3',
               build_requirements: [{ name: 'Cython', version: '3.1.4' }],
             },
           },

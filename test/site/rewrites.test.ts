@@ -19,12 +19,10 @@ void t.test('a check of pages that are being rewritten reports no false faults',
   const checkRepeatedly = async (output: string): Promise<void> => {
     for (let i = 0; i < 3; i += 1) {
       const checked = await checkOutput(output, {
-        ...{
-          selection: { kind: 'all' },
-          readContents: true,
-          recheckDelaysMs: [50, 200, 500],
-          settleMs: 60_000,
-        },
+        selection: { kind: 'all' },
+        readContents: true,
+        recheckDelaysMs: [50, 200, 500],
+        settleMs: 60_000,
         report: ({ rule }) => rules.add(rule),
       });
       projects += checked.projects;

@@ -30,7 +30,11 @@ function addSlave(server: { folder: string; pid: number }, name: string) {
   process.kill(server.pid, 'SIGHUP');
   return (address: string): Promise<Bus> =>
     Bus.connect({
-      ...{ address, seed, name, inboxPrefix: `_INBOX_${name}`, bucket: `piw-slave-${name}` },
+      address,
+      seed,
+      name,
+      inboxPrefix: `_INBOX_${name}`,
+      bucket: `piw-slave-${name}`,
       patienceMs: 10_000,
     });
 }

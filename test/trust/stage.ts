@@ -73,8 +73,14 @@ export async function startHostileFarm(
   writeFileSync(
     configFile,
     formatConfig({
-      ...{ nats: nats.master, dsn, 'output-path': output, 'pypi-simple': 'http://127.0.0.1:9/simple' },
-      ...{ 'watch-only': true, 'dev-mode': true, 'allow-root': true, 'allow-superuser': true },
+      nats: nats.master,
+      dsn,
+      'output-path': output,
+      'pypi-simple': 'http://127.0.0.1:9/simple',
+      'watch-only': true,
+      'dev-mode': true,
+      'allow-root': true,
+      'allow-superuser': true,
       ...overrides,
     }),
   );
@@ -118,7 +124,13 @@ export async function startHostileFarm(
     listTree(folder).filter((path) => !path.startsWith('www/') && path !== 'www');
   const before = filesOutsideOutput();
   return {
-    ...{ mallory, addresses, bus, db, output, usersFile: nats.usersFile, pidFile: nats.pidFile },
+    mallory,
+    addresses,
+    bus,
+    db,
+    output,
+    usersFile: nats.usersFile,
+    pidFile: nats.pidFile,
     newLogs: () => log.slice(logStart.log) + nats.log().slice(logStart.nats),
     markLog: () => {
       logStart = { log: log.length, nats: nats.log().length };
@@ -198,10 +210,18 @@ async function runHonestSlave(t: Test, address: string, output: string): Promise
     clean: () => Promise.resolve(),
   };
   const bus = await Bus.connect({
-    ...{ address, name: 'honest', inboxPrefix: '_INBOX_honest', bucket: 'piw-slave-honest' },
+    address,
+    name: 'honest',
+    inboxPrefix: '_INBOX_honest',
+    bucket: 'piw-slave-honest',
   });
   const slave = new BuildSlave({
-    ...{ bus, clock: systemClock, builder: builder as never, user: 'honest', workDir, once: true },
+    bus,
+    clock: systemClock,
+    builder: builder as never,
+    user: 'honest',
+    workDir,
+    once: true,
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
     log: createLog('slave', 'error', (line) => {
       t.comment(line);
@@ -220,9 +240,17 @@ async function runHonestSlave(t: Test, address: string, output: string): Promise
 }
 
 const helloFields = (label: string) => ({
-  ...{ version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`, build_timeout_s: 100, busy_interval_s: 30 },
-  ...{ py_version_tag: ABI, abi_tag: ABI, platform_tag: PLATFORM, label },
-  ...{ os_name: 'x', os_version: 'x', board: null, lacks: [] },
+  version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+  build_timeout_s: 100,
+  busy_interval_s: 30,
+  py_version_tag: ABI,
+  abi_tag: ABI,
+  platform_tag: PLATFORM,
+  label,
+  os_name: 'x',
+  os_version: 'x',
+  board: null,
+  lacks: [],
 });
 
 export const STATS = [1, 1, 1, 1, 0, null];

@@ -57,7 +57,9 @@ async function startServer(t: Test) {
           response.on('end', () => {
             const body = Buffer.concat(chunks);
             resolve({
-              ...{ status: response.statusCode ?? 0, headers: response.headers, body },
+              status: response.statusCode ?? 0,
+              headers: response.headers,
+              body,
               text: body.toString('latin1'),
             });
           });
@@ -197,7 +199,8 @@ void t.test('ranges and HEAD are supported', async (t) => {
     text: '0123456789',
   });
   t.match(await get(WHEEL, {}, 'HEAD'), {
-    ...{ status: 200, text: '' },
+    status: 200,
+    text: '',
     headers: { 'content-length': '10', 'accept-ranges': 'bytes', 'cache-control': /immutable/ },
   });
   for (const range of ['bytes=2-4', 'bytes=20-']) {

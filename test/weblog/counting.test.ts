@@ -65,13 +65,12 @@ async function countLog(
   };
   try {
     return await new LogCounter(source, {
-      ...{
-        farm: databaseFarm(db),
-        reader: new LineReader('auto'),
-        delayMs: 1000,
-        onProgress: () => undefined,
-      },
-      ...{ hostOf: (raw: string) => [raw, null] as [string, null], signal: new AbortController().signal },
+      farm: databaseFarm(db),
+      reader: new LineReader('auto'),
+      delayMs: 1000,
+      onProgress: () => undefined,
+      hostOf: (raw: string) => [raw, null] as [string, null],
+      signal: new AbortController().signal,
       ...options,
     }).run();
   } finally {

@@ -56,7 +56,9 @@ async function setUp(tagPolicy: TagPolicy = ALWAYS) {
     return store;
   };
   return {
-    ...{ folder, open, store: await open('me') },
+    folder,
+    open,
+    store: await open('me'),
     wheels: () =>
       readdirSync(folder)
         .filter((name) => name.endsWith('.whl'))

@@ -33,7 +33,10 @@ export async function countFiles(
     }),
   );
   const farm = new FarmConnection({
-    ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: MAX_FARM_OUTAGE_MS, signal },
+    connect,
+    timeoutMs: REQUEST_TIMEOUT_MS,
+    patienceMs: MAX_FARM_OUTAGE_MS,
+    signal,
     onAvailabilityChange: (reason) => {
       if (reason === undefined) log.info('the farm answers again');
       else log.warning('the farm does not answer; retrying for a minute', { reason });

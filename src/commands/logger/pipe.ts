@@ -38,7 +38,10 @@ export async function countPipeWithSpool(
   const { connect, log, signal } = context;
   const shutdown = new AbortController();
   const farm = new FarmConnection({
-    ...{ connect, timeoutMs: REQUEST_TIMEOUT_MS, patienceMs: Infinity, signal: shutdown.signal },
+    connect,
+    timeoutMs: REQUEST_TIMEOUT_MS,
+    patienceMs: Infinity,
+    signal: shutdown.signal,
     onAvailabilityChange: (reason) => {
       if (reason === undefined) log.info('the farm answers again');
       else log.warning('the farm is down; new lines are kept', { path: spool.folder, reason });
@@ -137,7 +140,10 @@ export async function countPipeWithoutSpool(
   const { connect, log, signal } = context;
   const shutdown = new AbortController();
   const farm = new FarmConnection({
-    ...{ connect, timeoutMs: DROP_REQUEST_TIMEOUT_MS, patienceMs: 0, signal: shutdown.signal },
+    connect,
+    timeoutMs: DROP_REQUEST_TIMEOUT_MS,
+    patienceMs: 0,
+    signal: shutdown.signal,
     onAvailabilityChange: (reason) => {
       if (reason === undefined) log.info('the farm answers again');
       else log.warning('the farm is down; new lines are dropped', { reason });

@@ -63,10 +63,22 @@ export class LoggerSummary {
     const { downloads, 'index-pages': indexPages, projects, json, pages } = entries;
     const other = lines - bad - elsewhere - (downloads + indexPages + projects + json + pages);
     return {
-      ...{ lines, downloads, index_pages: indexPages, projects, json, pages },
-      ...{ unknown: this.#unknown, bad, first_bad: this.#firstBad },
-      ...{ other, elsewhere, first_elsewhere: firstElsewhere ?? null },
-      ...{ dropped: this.dropped, refused: this.#refused, spooled: this.spooled, files: this.#files },
+      lines,
+      downloads,
+      index_pages: indexPages,
+      projects,
+      json,
+      pages,
+      unknown: this.#unknown,
+      bad,
+      first_bad: this.#firstBad,
+      other,
+      elsewhere,
+      first_elsewhere: firstElsewhere ?? null,
+      dropped: this.dropped,
+      refused: this.#refused,
+      spooled: this.spooled,
+      files: this.#files,
     };
   }
 

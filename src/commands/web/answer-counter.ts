@@ -64,7 +64,10 @@ export class AnswerCounter {
     }
     const line = {
       time: `${new Date(time).toISOString().slice(0, 19)}Z`,
-      ...{ host, request: `${method} ${url} HTTP/1.1`, status, agent },
+      host,
+      request: `${method} ${url} HTTP/1.1`,
+      status,
+      agent,
     };
     this.#lines.write(`${JSON.stringify(line)}\n`, 'latin1');
   }

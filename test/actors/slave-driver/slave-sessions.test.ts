@@ -4,9 +4,18 @@ import { SlaveSessions } from '../../../actors/slave-driver/slave-sessions.js';
 import { SlaveState } from '../../../actors/slave-driver/slave-state.js';
 
 const HELLO = {
-  ...{ version: '0/1', build_timeout_s: 100, busy_interval_s: 30, clock: 0 },
-  ...{ py_version_tag: 'cp311', abi_tag: 'cp311', platform_tag: 'linux_x86_64' },
-  ...{ label: 'anvil', os_name: 'x', os_version: 'x', board: null, lacks: [] },
+  version: '0/1',
+  build_timeout_s: 100,
+  busy_interval_s: 30,
+  clock: 0,
+  py_version_tag: 'cp311',
+  abi_tag: 'cp311',
+  platform_tag: 'linux_x86_64',
+  label: 'anvil',
+  os_name: 'x',
+  os_version: 'x',
+  board: null,
+  lacks: [],
 };
 const makeSlave = (session: string, now: number): SlaveState =>
   new SlaveState(1, 'pi', session, HELLO, true, now);

@@ -75,18 +75,14 @@ export function projectOf(name: string, n: number): SimpleProject {
   const files = versions.map((version): IndexedFile => {
     const { wheel, metadata, size } = digestsOf(name, version);
     return {
-      ...{
-        filename: filenameOf(name, version),
-        version,
-        filesize: size,
-        sha256: wheel,
-        metadata_sha256: metadata,
-      },
-      ...{
-        requires_python: requiresPythonOf(n),
-        yanked: yanked.get(version) ?? null,
-        uploaded: Date.UTC(2026, 0, 2),
-      },
+      filename: filenameOf(name, version),
+      version,
+      filesize: size,
+      sha256: wheel,
+      metadata_sha256: metadata,
+      requires_python: requiresPythonOf(n),
+      yanked: yanked.get(version) ?? null,
+      uploaded: Date.UTC(2026, 0, 2),
     };
   });
   return { name, status: archived ? 'archived' : 'active', versions, files };

@@ -79,7 +79,9 @@ void t.test('the simple index has everything that clients need about each file',
 void t.test("PyPI's JSON has the METADATA of the newest release", (t) => {
   const { index, read } = setUpIndex();
   const metadata = {
-    ...{ summary: 'A demonstration.', license: 'MIT', requires: ['six>=1.9'] },
+    summary: 'A demonstration.',
+    license: 'MIT',
+    requires: ['six>=1.9'],
     links: [
       ['Homepage', 'https://demo.example/'],
       ['Source', 'https://git.example/demo'],
@@ -88,7 +90,9 @@ void t.test("PyPI's JSON has the METADATA of the newest release", (t) => {
   index.write({ ...demo, metadata }, 7);
   t.match(JSON.parse(read('pypi/demo/json')), {
     info: {
-      ...{ summary: 'A demonstration.', license: 'MIT', requires_dist: ['six>=1.9'] },
+      summary: 'A demonstration.',
+      license: 'MIT',
+      requires_dist: ['six>=1.9'],
       home_page: 'https://demo.example/',
       project_urls: { Homepage: 'https://demo.example/', Source: 'https://git.example/demo' },
     },
