@@ -122,7 +122,7 @@ export class CloudGazer extends Actor {
         if (held !== null)
           this.log.error(
             'packages have vanished from the index at once: none is removed until you confirm it with ' +
-              `piw feed --accept ${String(held)}`,
+              `piw feed --accept ${held}`,
             { count: held },
           );
         await this.#feed.request('COMPARED', { fence: this.context.assertLeader(), held });

@@ -400,5 +400,4 @@ export class TheArchitect extends Actor {
   }
 }
 
-const keyOf = ({ versionId, targetId }: queue.PendingBuild): string =>
-  `${String(versionId)} ${String(targetId)}`;
+const keyOf = ({ versionId, targetId }: queue.PendingBuild): string => `${versionId} ${targetId}`;

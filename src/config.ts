@@ -289,7 +289,7 @@ export function parseConfig(contents: string, file: string): RawSettings {
   contents.split(/\r?\n/).forEach((raw, i) => {
     const line = raw.trim();
     if (line === '' || line.startsWith('#') || line.startsWith('[')) return;
-    const location = `${file}, line ${String(i + 1)}`;
+    const location = `${file}, line ${i + 1}`;
     const match = /^([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*)$/.exec(line);
     if (!match) throw new PiwError('PIW_CONFIG', `${location}: not of the form key = value`);
     const key = (match[1] ?? '').replaceAll('_', '-');
@@ -338,7 +338,7 @@ function convert(
       const number = Number(value);
       const { least = 0 } = key;
       if (!Number.isSafeInteger(number) || String(value).trim() === '' || number < least)
-        throw invalidValue(`must be a whole number${least > 0 ? ` of at least ${String(least)}` : ''}`);
+        throw invalidValue(`must be a whole number${least > 0 ? ` of at least ${least}` : ''}`);
       return number;
     }
     case 'choice': {

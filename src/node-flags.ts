@@ -9,5 +9,5 @@ const DEFAULT_SEMI_SPACE_MB = 2;
  * pages with 16 MB.
  */
 export const nodeFlags = (semiSpaceMb = DEFAULT_SEMI_SPACE_MB): readonly string[] => [
-  `--max-semi-space-size=${String(semiSpaceMb)}`,
+  `--max-semi-space-size=${semiSpaceMb}`,
 ];

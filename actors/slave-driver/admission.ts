@@ -67,7 +67,7 @@ export class Admission {
     const protocol = Number(hello.version.split('/')[1]);
     if (protocol !== SLAVE_PROTOCOL_VERSION) {
       log.warning('slave refused', { user, label: hello.label, reason: `it runs ${hello.version}` });
-      return `this master is piw ${VERSION} with slave protocol ${String(SLAVE_PROTOCOL_VERSION)}; install the same version here`;
+      return `this master is piw ${VERSION} with slave protocol ${SLAVE_PROTOCOL_VERSION}; install the same version here`;
     }
     const refusal = targetRefusal(hello);
     if (refusal !== undefined) log.warning('slave refused', { user, label: hello.label, reason: refusal });

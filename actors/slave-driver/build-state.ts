@@ -36,7 +36,7 @@ export class BuildState {
     // After a restart of the Slave Driver, the same build gets the same transfer ids.
     this.files = built.files.map((tuple, i) => ({
       file: fileFromMessage(tuple),
-      transferId: `${String(lease.lease)}-${String(i)}`,
+      transferId: `${lease.lease}-${i}`,
       metadataSha256: undefined,
       published: undefined,
       stamp: undefined,

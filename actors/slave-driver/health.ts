@@ -121,7 +121,7 @@ export class SlaveHealthMonitor {
     if (!setAside || now >= setAside.nextProbe || setAside.nextProbe - now > PROBE_DELAY_MS.max)
       return undefined;
     const at = new Date(setAside.nextProbe).toISOString().slice(11, 16);
-    return `set aside: ${setAside.reason}; a probe at ${at} UTC, or piw slaves wake ${String(slave.slaveId)}`;
+    return `set aside: ${setAside.reason}; a probe at ${at} UTC, or piw slaves wake ${slave.slaveId}`;
   }
 
   /** Handles a grant. For a slave that is set aside it counts as a probe. */
@@ -201,7 +201,7 @@ export class SlaveHealthMonitor {
 
   async #setAside(slave: SlaveState, suspicion: Suspicion): Promise<void> {
     const { failed, builds, othersFailed, othersBuilds, since } = suspicion;
-    const reason = `${String(failed)} of its last ${String(builds)} builds failed, compared with ${String(othersFailed)} of ${String(othersBuilds)} on other slaves in the same period`;
+    const reason = `${failed} of its last ${builds} builds failed, compared with ${othersFailed} of ${othersBuilds} on other slaves in the same period`;
     await this.#oracle.request('SETASIDE', { slave_id: slave.slaveId, reason, since });
     this.#markSetAside(slave, reason, this.#options.clock.now());
     await this.review();
@@ -235,7 +235,7 @@ export class SlaveHealthMonitor {
     this.#delayProbe(setAside);
     slave.setAside = setAside;
     this.#reviewDue = true;
-    const text = `${reason}; its failures count only once another slave confirms them; to put it back to work: piw slaves wake ${String(slave.slaveId)}`;
+    const text = `${reason}; its failures count only once another slave confirms them; to put it back to work: piw slaves wake ${slave.slaveId}`;
     this.#options.conditions.raise(SET_ASIDE_CONDITION, subjectOf(slave), text, since);
     this.#raisedConditions.set(`${SET_ASIDE_CONDITION} ${subjectOf(slave)}`, slave);
   }
@@ -278,4 +278,4 @@ export class SlaveHealthMonitor {
   }
 }
 
-const subjectOf = ({ slaveId, hello }: SlaveState): string => `${hello.label} (slave ${String(slaveId)})`;
+const subjectOf = ({ slaveId, hello }: SlaveState): string => `${hello.label} (slave ${slaveId})`;

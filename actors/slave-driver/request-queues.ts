@@ -19,7 +19,7 @@ export class RequestQueues {
     if (pendingCount > MAX_PENDING_REQUESTS_PER_USER)
       throw new PiwError(
         'PIW_REFUSED',
-        `${user} already has ${String(MAX_PENDING_REQUESTS_PER_USER)} unanswered requests`,
+        `${user} already has ${MAX_PENDING_REQUESTS_PER_USER} unanswered requests`,
       );
     this.#pendingCounts.set(user, pendingCount);
     const previous = this.#lastRequests.get(key) ?? Promise.resolve();

@@ -74,9 +74,7 @@ export class ResultFiles {
       return 'it announces the same file twice';
     const bytes = files.reduce((sum, { file }) => sum + file.filesize, 0);
     const maxBytes = maxWheelBytes * BUILD_SIZE_FACTOR;
-    return bytes > maxBytes
-      ? `its files total ${String(bytes)} bytes, above the limit of ${String(maxBytes)}`
-      : undefined;
+    return bytes > maxBytes ? `its files total ${bytes} bytes, above the limit of ${maxBytes}` : undefined;
   }
 
   /** Announces the files of a build to the File Juggler. Returns `wait` if its disk has a problem, else `taken`. */

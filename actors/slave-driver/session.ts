@@ -155,7 +155,7 @@ export class SlaveSession extends SlaveState {
     if (!build || !transfer || build.lease.lease !== lease)
       throw new PiwError(
         'PIW_UNKNOWN_TRANSFER',
-        `no transfer of ${filename} is in progress for lease ${String(lease)}`,
+        `no transfer of ${filename} is in progress for lease ${lease}`,
       );
     if (this.skip) return await this.#skipBuild();
     // A verified file is published, so the slave must still hold the lease.

@@ -149,7 +149,7 @@ function counterFactory(others: readonly SlaveResult[]): () => OutcomeCounts {
       failed: 0,
       builds: 0,
       add: ({ slaveId, package: name, failed }: SlaveResult): void => {
-        const key = `${String(slaveId)} ${name}`;
+        const key = `${slaveId} ${name}`;
         if (seen.has(key) && (balance.get(name) ?? 0) <= 0) return;
         seen.add(key);
         counts.builds += 1;

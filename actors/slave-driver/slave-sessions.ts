@@ -42,7 +42,7 @@ export class SlaveSessions<S extends SlaveState = SlaveState> implements Iterabl
   findBySlaveId(slaveId: number | null): readonly S[] {
     const slaves = [...this].filter((slave) => slaveId === null || slave.slaveId === slaveId);
     if (slaveId !== null && slaves.length === 0)
-      throw new PiwError('PIW_UNKNOWN_SLAVE', `there is no slave ${String(slaveId)}`);
+      throw new PiwError('PIW_UNKNOWN_SLAVE', `there is no slave ${slaveId}`);
     return slaves;
   }
 
@@ -79,10 +79,7 @@ export class SlaveSessions<S extends SlaveState = SlaveState> implements Iterabl
     const idle = userSessions.filter(({ lease }) => lease === undefined);
     const [oldest] = idle.sort((a, b) => a.lastSeen - b.lastSeen);
     if (!oldest)
-      throw new PiwError(
-        'PIW_REFUSED',
-        `${user} is already building in ${String(userSessions.length)} sessions`,
-      );
+      throw new PiwError('PIW_REFUSED', `${user} is already building in ${userSessions.length} sessions`);
     this.delete(oldest);
   }
 }

@@ -136,7 +136,7 @@ export class SlaveState {
     if (this.asleep) return 'put to sleep by an administrator';
     if (now >= this.#restUntil) return undefined;
     const until = new Date(wallTime(this.#restUntil)).toISOString().slice(11, 16);
-    return `${String(this.#environmentFailures)} builds in a row failed because of this machine's environment; next build at ${until} UTC`;
+    return `${this.#environmentFailures} builds in a row failed because of this machine's environment; next build at ${until} UTC`;
   }
 
   /** The duration of this slave's leases, seconds; a lease expires unless it is renewed within it. */

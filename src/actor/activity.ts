@@ -13,7 +13,7 @@ interface ProcessActivity {
 export function activityOf(pid: number | undefined): ProcessActivity | undefined {
   if (pid === undefined) return undefined;
   try {
-    const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The command name, in parentheses, may contain spaces.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return {

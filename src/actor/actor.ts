@@ -346,7 +346,7 @@ export abstract class Actor {
 }
 
 /** Appended to the answer to an invalid message, because most often its sender is of another version. */
-const VERSION_HINT = `; this is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}`;
+const VERSION_HINT = `; this is piw ${VERSION} with protocol ${PROTOCOL_VERSION}`;
 /** The interval within which the same warning is logged only once, milliseconds. */
 const WARNING_INTERVAL_MS = 60_000;
 /** How many lines about refused messages are logged per `ms` milliseconds. */

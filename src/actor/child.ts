@@ -261,7 +261,7 @@ export class Child implements Stoppable {
       excused: code === UNREACHABLE_EXIT_CODE,
     });
     if (pauseMs === undefined) {
-      const times = `${String(this.#restartPolicy.failures)} times in a row`;
+      const times = `${this.#restartPolicy.failures} times in a row`;
       throw new PiwError(
         'PIW_ACTOR_FAILING',
         `${this.name} ${description}, ${times}${failure ? `: ${failure.message}` : ''}`,

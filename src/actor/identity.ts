@@ -37,13 +37,13 @@ export const HEARTBEAT_INTERVAL_S = 3;
 const HOLDER_TIMEOUT_S = 12;
 const WHO_TIMEOUT_MS = 2000;
 
-export const OWN_VERSION = `${VERSION}/${String(PROTOCOL_VERSION)}`;
-const thisProcess = (): string => `${hostname()}/${String(process.pid)}`;
+export const OWN_VERSION = `${VERSION}/${PROTOCOL_VERSION}`;
+const thisProcess = (): string => `${hostname()}/${process.pid}`;
 
 /** Returns why a program of that version can't work with this one; undefined if it can. */
 export function incompatibilityReason(version: string): string | undefined {
   if (Number(version.split('/')[1]) === PROTOCOL_VERSION) return undefined;
-  return `this farm is piw ${VERSION} with protocol ${String(PROTOCOL_VERSION)}; install the same version here`;
+  return `this farm is piw ${VERSION} with protocol ${PROTOCOL_VERSION}; install the same version here`;
 }
 
 /**
@@ -61,7 +61,7 @@ export async function discoverFarm(bus: Bus): Promise<FarmIdentity | undefined> 
     if (answer.verb === 'FARM') return answer;
     throw new PiwError(
       'PIW_PROTOCOL_VERSION',
-      `${answer.reason} (piw ${VERSION}, protocol ${String(PROTOCOL_VERSION)})`,
+      `${answer.reason} (piw ${VERSION}, protocol ${PROTOCOL_VERSION})`,
     );
   } catch (error) {
     rethrowUnexpected(error);
@@ -99,7 +99,7 @@ export async function joinFarm(
   const identity = { version: OWN_VERSION, installation, name, holder, host, since: Date.now() };
   if (await registry.acquire({ holder, host, from: null, heartbeat: 0 })) return identity;
   const seconds = isProcessGone(record.holderHost) ? HEARTBEAT_INTERVAL_S + 1 : HOLDER_TIMEOUT_S;
-  onWaiting(`${otherHolderError(bus, record).message}: waiting ${String(seconds)} s for its heartbeat`);
+  onWaiting(`${otherHolderError(bus, record).message}: waiting ${seconds} s for its heartbeat`);
   for (let waited = 0; waited < seconds; waited += 1) {
     await sleep(1000);
     const current = await registry.read();

@@ -125,7 +125,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
   const startActor = async (): Promise<void> => {
     if (spec.kind === 'single') {
       options.onState?.('standing by');
-      const holder = `${hostname()}/${String(process.pid)}`;
+      const holder = `${hostname()}/${process.pid}`;
       lease = await LeaderLease.acquire(bus, spec.task, holder, termination.signal, {
         onTrouble: (text) => {
           log.warning(text, { task: spec.task });

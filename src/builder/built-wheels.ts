@@ -37,7 +37,7 @@ export async function collectWheels(
   if (filenames.length === 0)
     return { failureClass: 'no-wheel', sentence: 'pip succeeded but made no wheel' };
   if (filenames.length > MAX_WHEELS) {
-    const sentence = `it made ${String(filenames.length)} wheels; the limit is ${String(MAX_WHEELS)}`;
+    const sentence = `it made ${filenames.length} wheels; the limit is ${MAX_WHEELS}`;
     return { failureClass: 'wrong-wheel', sentence };
   }
   try {

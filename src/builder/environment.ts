@@ -164,7 +164,7 @@ export const parseVariables = (items: readonly string[]): Readonly<Record<string
  * symbolic links resolved.
  */
 export async function createTemporaryBuildFolder(workDir: string): Promise<string> {
-  const name = `build-${String(process.pid)}-${startTime(process.pid)}-`;
+  const name = `build-${process.pid}-${startTime(process.pid)}-`;
   return await mkdtemp(join(await realpath(workDir), name));
 }
 

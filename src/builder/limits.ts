@@ -80,15 +80,15 @@ export function failureForTermination(
     case 'processes':
       return {
         failureClass: 'other',
-        sentence: `it had more than ${String(limits.processes)} processes at once`,
+        sentence: `it had more than ${limits.processes} processes at once`,
       };
   }
 }
 
-const seconds = (ms: number): string => `${String(Math.round(ms / 1000))} s`;
+const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 
 const megabytes = (bytes: number): string =>
-  bytes >= MB ? `${String(Math.round(bytes / MB))} MB` : `${String(bytes)} bytes`;
+  bytes >= MB ? `${Math.round(bytes / MB)} MB` : `${bytes} bytes`;
 
 /**
  * Returns the shell commands that set the limits that the system can enforce, to be run before the build. A limit
@@ -97,8 +97,8 @@ const megabytes = (bytes: number): string =>
  */
 export function ulimits({ addressSpace, openFiles, fileSize }: BuildLimits): string {
   const lines = ['ulimit -c 0'];
-  if (openFiles > 0) lines.push(`ulimit -n ${String(openFiles)}`);
-  if (fileSize > 0) lines.push(`ulimit -f ${String(Math.ceil(fileSize / 512))}`);
-  if (addressSpace > 0) lines.push(`ulimit -v ${String(Math.ceil(addressSpace / 1024))}`);
+  if (openFiles > 0) lines.push(`ulimit -n ${openFiles}`);
+  if (fileSize > 0) lines.push(`ulimit -f ${Math.ceil(fileSize / 512)}`);
+  if (addressSpace > 0) lines.push(`ulimit -v ${Math.ceil(addressSpace / 1024)}`);
   return lines.map((line) => `${line} 2>/dev/null || :`).join('; ');
 }

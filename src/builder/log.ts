@@ -57,7 +57,7 @@ export class BuildLog {
         ? [Buffer.concat([...this.#head, tail]).toString('utf8')]
         : [
             Buffer.concat(this.#head).toString('utf8'),
-            `\npiw: ${String(missing)} bytes of the log are missing here\n`,
+            `\npiw: ${missing} bytes of the log are missing here\n`,
             tail.toString('utf8'),
           ];
     return parts.join('').replace(/[\0\ufffd]/g, '?');

@@ -29,8 +29,8 @@ export function treeOf(root: number): ProcessTree {
 
 /** Returns the children of a process: those of each of its threads, from /proc/PID/task/TID/children. */
 function childrenOf(pid: number): readonly number[] {
-  return listProcFolder(`/proc/${String(pid)}/task`)
-    .flatMap((thread) => readProcFile(`/proc/${String(pid)}/task/${thread}/children`).split(' '))
+  return listProcFolder(`/proc/${pid}/task`)
+    .flatMap((thread) => readProcFile(`/proc/${pid}/task/${thread}/children`).split(' '))
     .flatMap((id) => (id === '' ? [] : [Number(id)]));
 }
 
@@ -38,7 +38,7 @@ let childrenFileExists: boolean | undefined;
 
 /** Returns whether this kernel was built with CONFIG_PROC_CHILDREN. */
 const kernelListsChildren = (): boolean =>
-  (childrenFileExists ??= existsSync(`/proc/self/task/${String(process.pid)}/children`));
+  (childrenFileExists ??= existsSync(`/proc/self/task/${process.pid}/children`));
 
 /** Reads the parent of every process of the machine, and returns a function from a process to its children. */
 function childrenByParent(): (pid: number) => readonly number[] {

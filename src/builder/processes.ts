@@ -51,7 +51,7 @@ export async function findBuildProcesses(folder: string, since = 0): Promise<rea
     // Let other work run.
     if (i % PROCESSES_PER_TICK === PROCESSES_PER_TICK - 1) await setImmediate();
     if (pid === process.pid || (since > 0 && Number(startTime(pid)) < since)) continue;
-    if (await belongs(`/proc/${String(pid)}`, folder)) pids.push(pid);
+    if (await belongs(`/proc/${pid}`, folder)) pids.push(pid);
   }
   return pids;
 }
@@ -129,7 +129,7 @@ export function isAlive(pid: number, startTicks: string): boolean {
 
 /** Returns the fields of /proc/PID/stat from the third (the state) on; none if the process can't be read. */
 export function readProcStat(pid: number): readonly string[] {
-  const stat = readProcFile(`/proc/${String(pid)}/stat`);
+  const stat = readProcFile(`/proc/${pid}/stat`);
   // The second field is the command in parentheses, and may contain any character.
   return stat === '' ? [] : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

@@ -26,11 +26,11 @@ export function findShortage(
   if (diskFree < thresholds.diskFree) return shortageOf('disk', diskFree, thresholds.diskFree);
   if (memoryFree < thresholds.memoryFree) return shortageOf('memory', memoryFree, thresholds.memoryFree);
   if (thresholds.load > 0 && load > thresholds.load)
-    return { of: 'load', text: `load ${load.toFixed(1)} is above the limit of ${String(thresholds.load)}` };
+    return { of: 'load', text: `load ${load.toFixed(1)} is above the limit of ${thresholds.load}` };
   if (thresholds.temperature > 0 && temperature !== null && temperature > thresholds.temperature)
     return {
       of: 'temperature',
-      text: `temperature ${temperature.toFixed(0)} °C is above the limit of ${String(thresholds.temperature)} °C`,
+      text: `temperature ${temperature.toFixed(0)} °C is above the limit of ${thresholds.temperature} °C`,
     };
   return undefined;
 }
@@ -40,4 +40,4 @@ const shortageOf = (resource: ResourceShortage['of'], free: number, needed: numb
   text: `${megabytes(free)} of free ${resource} is below the minimum of ${megabytes(needed)}`,
 });
 
-const megabytes = (bytes: number): string => `${String(Math.floor(bytes / 1024 ** 2))} MB`;
+const megabytes = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MB`;

@@ -139,7 +139,7 @@ function describeBubblewrapError(error: unknown): string {
   // EACCES: this user may not read a folder of PATH.
   if (code === 'ENOENT' || code === 'EACCES')
     return 'bubblewrap is not installed (on Debian: apt install bubblewrap)';
-  if (killed) return `bubblewrap did not exit within ${String(PROBE_TIMEOUT_MS / 1000)} s`;
+  if (killed) return `bubblewrap did not exit within ${PROBE_TIMEOUT_MS / 1000} s`;
   const lastLine =
     (stderr === undefined || stderr === '' ? errorMessage(error) : stderr).trim().split('\n').at(-1) ?? '';
   return `bubblewrap does not work here: ${lastLine === '' ? 'it printed nothing' : lastLine.slice(0, 200)}`;

@@ -68,7 +68,7 @@ async function isPip(pid: number): Promise<boolean> {
 
 /** Returns the pipes that a process has open for reading or for writing, as the kernel names them. */
 async function pipesOf(pid: number, end: 'read' | 'write'): Promise<readonly string[]> {
-  const folder = `/proc/${String(pid)}`;
+  const folder = `/proc/${pid}`;
   const pipes: string[] = [];
   for (const fd of await readdir(`${folder}/fd`).catch(() => [])) {
     const target = await readlink(`${folder}/fd/${fd}`).catch(() => '');
@@ -89,4 +89,4 @@ async function commandOf(pid: number): Promise<string> {
 }
 
 const commandLine = async (pid: number): Promise<readonly string[]> =>
-  (await readFile(`/proc/${String(pid)}/cmdline`, 'utf8').catch(() => '')).split('\0');
+  (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');

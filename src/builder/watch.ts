@@ -125,7 +125,7 @@ class BuildProcesses {
       const stragglers = await this.#stragglerDetector.find(tree, () => findBuildProcesses(folder, since));
       for (const straggler of stragglers) {
         this.#onNote(
-          `piw: killed process ${String(straggler.pid)} (${straggler.command}): ` +
+          `piw: killed process ${straggler.pid} (${straggler.command}): ` +
             'it kept the output of the build open after the build backend had ended',
         );
         sendSignal(straggler.pid, 'SIGKILL');
@@ -146,7 +146,7 @@ async function freeDiskBytes(folder: string): Promise<number> {
  * since a fork count for both of them, mapped files for neither.
  */
 function privateMemoryBytes(pid: number): number {
-  const status = readProcFile(`/proc/${String(pid)}/status`);
+  const status = readProcFile(`/proc/${pid}/status`);
   return [/^RssAnon:\s*(\d+) kB$/m, /^RssShmem:\s*(\d+) kB$/m]
     .map((line) => Number(line.exec(status)?.[1] ?? 0) * 1024)
     .reduce((sum, bytes) => sum + bytes, 0);

@@ -13,7 +13,7 @@ import { DiskWatch, type DiskTrouble } from '../files/disk-watch.js';
  */
 export async function prepareWorkFolder(configured: string | null): Promise<string> {
   const user = process.getuid?.() ?? 0;
-  const folder = configured ?? join(tmpdir(), `piw-slave-${String(user)}`);
+  const folder = configured ?? join(tmpdir(), `piw-slave-${user}`);
   withDiskErrors(folder, () => {
     makeFolders(folder, 0o700);
   });

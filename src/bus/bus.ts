@@ -123,7 +123,7 @@ export class Bus {
     const report = (): void => {
       // A timer may be a few milliseconds early.
       const secondsLeft = Math.max(0, Math.ceil((deadline - performance.now() - TIMER_TOLERANCE_MS) / 1000));
-      onWaiting?.(`waiting for ${target} (${lastFailure}); giving up in ${String(secondsLeft)} s`);
+      onWaiting?.(`waiting for ${target} (${lastFailure}); giving up in ${secondsLeft} s`);
     };
     const connect = () =>
       connectNats({

@@ -111,7 +111,7 @@ export class ObjectWriter {
   async #store(bucket: string, object: string, offset: number, data: Uint8Array): Promise<void> {
     const header = headers();
     header.set(OFFSET_HEADER, String(offset));
-    const options = { msgID: `${object}:${String(offset)}`, headers: header, timeout: STORE_LIMIT_MS };
+    const options = { msgID: `${object}:${offset}`, headers: header, timeout: STORE_LIMIT_MS };
     const began = performance.now();
     let refusals = 0;
     for (;;) {

@@ -53,7 +53,7 @@ export class ClaimStore {
     if (bytes.length > MAX_BODY_BYTES) {
       throw new PiwError(
         'PIW_TOO_LARGE',
-        `a message of ${String(bytes.length)} bytes is over the limit of ${String(MAX_BODY_BYTES)}`,
+        `a message of ${bytes.length} bytes is over the limit of ${MAX_BODY_BYTES}`,
       );
     }
     const bucket = { name: this.#bucket, maxAgeMs: HOUR_MS, maxBytes: MAX_BUCKET_BYTES };

@@ -56,14 +56,13 @@ function enforceLimits(bytes: Uint8Array, { maxValues, maxDepth }: DecodeLimits)
       continue;
     }
     openContainers[openContainers.length - 1] = remaining - 1;
-    if ((valueCount += 1) > maxValues) throw new Error(`it holds more than ${String(maxValues)} values`);
+    if ((valueCount += 1) > maxValues) throw new Error(`it holds more than ${maxValues} values`);
     const childCount = walk.next();
     if (childCount === 0) continue;
-    if (openContainers.length > maxDepth)
-      throw new Error(`it is nested more than ${String(maxDepth)} levels deep`);
+    if (openContainers.length > maxDepth) throw new Error(`it is nested more than ${maxDepth} levels deep`);
     openContainers.push(childCount);
   }
-  if (walk.bytesLeft > 0) throw new Error(`${String(walk.bytesLeft)} bytes follow the value`);
+  if (walk.bytesLeft > 0) throw new Error(`${walk.bytesLeft} bytes follow the value`);
 }
 
 class MessagePackWalker {

@@ -55,7 +55,7 @@ export function busError(
 export async function withTimeout<T>(ms: number, promise: Promise<T>, operation: string): Promise<T> {
   try {
     return await withTimeLimit(systemClock, ms, promise, () => {
-      throw new PiwError('PIW_TIMEOUT', `${operation} failed: no answer within ${String(ms / 1000)} s`);
+      throw new PiwError('PIW_TIMEOUT', `${operation} failed: no answer within ${ms / 1000} s`);
     });
   } catch (error) {
     throw busError(error, operation);

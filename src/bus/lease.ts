@@ -211,7 +211,7 @@ class VacancyMonitor {
     this.#remedy = { removed, at: now };
     const action = removed ? 'removing it' : 'recreating the lease bucket';
     this.#onTrouble(
-      `${this.#name}: ${this.#cause} for ${String(Math.round((now - this.#lastSignAt) / 1000))} s: ${action}`,
+      `${this.#name}: ${this.#cause} for ${Math.round((now - this.#lastSignAt) / 1000)} s: ${action}`,
     );
     if (removed) await bucket.remove(this.#name, entry.revision);
     else await bucket.recreate();
@@ -225,7 +225,7 @@ class VacancyMonitor {
   markHeld(): void {
     if (this.#reportedAt !== undefined) {
       const seconds = Math.round((this.#clock.monotonicMs() - this.#lastSignAt) / 1000);
-      this.#onTrouble(`${this.#name} has a leader again, after ${String(seconds)} s`);
+      this.#onTrouble(`${this.#name} has a leader again, after ${seconds} s`);
     }
     this.#lastSignAt = this.#clock.monotonicMs();
     this.#vacantSince = new Date();

@@ -116,7 +116,7 @@ export class HttpClient {
       });
       request.on('response', resolve);
       request.on('timeout', () =>
-        request.destroy(new Error(`no response for ${String(RESPONSE_TIMEOUT_MS / 1000)} s`)),
+        request.destroy(new Error(`no response for ${RESPONSE_TIMEOUT_MS / 1000} s`)),
       );
       request.on('error', (error) => {
         reject(this.#unreachable(path, error));

@@ -24,7 +24,7 @@ export async function checkFile(
     return;
   }
   const sizeMatches = file.size === null || stats.size === file.size;
-  if (!sizeMatches) report('file-size', path, `${String(stats.size)} bytes`, `${String(file.size)} bytes`);
+  if (!sizeMatches) report('file-size', path, `${stats.size} bytes`, `${file.size} bytes`);
   const metadata = tree.readBytes(`${path}.metadata`);
   if (!metadata) report('metadata-missing', `${path}.metadata`, 'missing', 'the METADATA of the wheel');
   else if (file.metadata !== null) checkMetadata(metadata, file.metadata, `${path}.metadata`, report);
@@ -61,8 +61,8 @@ export async function checkWheel(
       report(
         'metadata-bytes',
         `${path}.metadata`,
-        `${String(metadata.length)} bytes that differ from the METADATA in the wheel`,
-        `the ${String(wheel.metadata.length)} bytes in the wheel`,
+        `${metadata.length} bytes that differ from the METADATA in the wheel`,
+        `the ${wheel.metadata.length} bytes in the wheel`,
       );
     if (wheel.requiresPython !== file.requiresPython)
       report('wheel-requires-python', path, format(file.requiresPython), format(wheel.requiresPython));

@@ -50,7 +50,7 @@ export function checkListing(listing: Listing, name: string, path: string, repor
   const { status, files } = listing;
   if (!STATUSES.includes(status)) report('status-known', path, status, `one of ${STATUSES.join(', ')}`);
   if (status === 'quarantined' && files.length > 0)
-    report('quarantined-files', path, `${String(files.length)} files`, 'no files');
+    report('quarantined-files', path, `${files.length} files`, 'no files');
   const seen = new Set<string>();
   let previous: WheelName | undefined;
   for (const { filename, requiresPython } of files) {

@@ -57,19 +57,14 @@ export async function checkIndexResponses(
   for (const [accept, type] of ACCEPT_CASES) {
     const { status, headers } = await client.request(path, accept === undefined ? {} : { accept });
     if (status !== 200 || mediaType(headers) !== type)
-      report(
-        'http-quality',
-        `${path} for ${accept ?? 'no Accept'}`,
-        `${String(status)} ${mediaType(headers)}`,
-        type,
-      );
+      report('http-quality', `${path} for ${accept ?? 'no Accept'}`, `${status} ${mediaType(headers)}`, type);
   }
   for (const form of ['json', 'html']) {
     const latest = `application/vnd.pypi.simple.latest+${form}`;
     const { status, headers } = await client.request(path, { accept: latest });
     const expectedType = form === 'json' ? JSON_TYPE : HTML_TYPE;
     if (status !== 200 || mediaType(headers) !== expectedType)
-      report('http-latest', `${path} for ${latest}`, `${String(status)} ${mediaType(headers)}`, expectedType);
+      report('http-latest', `${path} for ${latest}`, `${status} ${mediaType(headers)}`, expectedType);
   }
   for (const accept of ['image/png', 'application/vnd.pypi.simple.v2+json']) {
     const { status } = await client.request(path, { accept });
@@ -141,7 +136,7 @@ export async function checkPageResponses(
     report(
       'http-length',
       label,
-      `the connection ended after ${String(plainResponse.body.length)} bytes`,
+      `the connection ended after ${plainResponse.body.length} bytes`,
       'the whole body',
     );
   await checkNotModified(label, plainResponse, request, report);
@@ -174,12 +169,11 @@ async function checkNotModified(
   if (time !== undefined) conditions.push({ 'if-modified-since': time });
   for (const condition of conditions) {
     const { status } = await request(condition);
-    if (status !== 304)
-      report('http-304', label, `${String(status)} for ${JSON.stringify(condition)}`, '304');
+    if (status !== 304) report('http-304', label, `${status} for ${JSON.stringify(condition)}`, '304');
   }
   const { status } = await request({ 'if-none-match': '"other"' });
   if (status !== plainResponse.status)
-    report('http-304', label, `${String(status)} for a different ETag`, String(plainResponse.status));
+    report('http-304', label, `${status} for a different ETag`, String(plainResponse.status));
 }
 
 /** Checks the compressed response, if there is one, and that a client can refuse it. */
@@ -215,7 +209,7 @@ async function checkCompression(
   if (etag === undefined) return;
   const notModified = await request({ 'accept-encoding': 'gzip', 'if-none-match': etag });
   if (notModified.status !== 304)
-    report('http-304', label, `${String(notModified.status)} for the compressed response’s ETag`, '304');
+    report('http-304', label, `${notModified.status} for the compressed response’s ETag`, '304');
 }
 
 const isGzipped = ({ headers }: HttpResponse): boolean =>
@@ -248,9 +242,9 @@ export async function checkFileResponses(
     report('http-file-encoded', path, String(compressed.headers['content-encoding']), 'no Content-Encoding');
   const end = Math.min(size, 64);
   if (size < 2) return;
-  const first = await request({ range: `bytes=0-${String(end - 1)}` });
-  const last = await request({ range: `bytes=-${String(end)}` });
-  const middle = await request({ range: `bytes=1-${String(end - 1)}` });
+  const first = await request({ range: `bytes=0-${end - 1}` });
+  const last = await request({ range: `bytes=-${end}` });
+  const middle = await request({ range: `bytes=1-${end - 1}` });
   const rangesCorrect =
     isByteRange(first, 0, end, size) &&
     isByteRange(last, size - end, end, size) &&
@@ -263,26 +257,24 @@ export async function checkFileResponses(
       'http-ranges',
       path,
       [first, middle, last]
-        .map((response) => `${String(response.status)} ${response.headers['content-range'] ?? ''}`)
+        .map((response) => `${response.status} ${response.headers['content-range'] ?? ''}`)
         .join(', '),
       '206 with the requested ranges',
     );
-  const beyond = await request({ range: `bytes=${String(size)}-` });
-  if (beyond.status !== 416)
-    report('http-416', path, `${String(beyond.status)} for a range beyond its end`, '416');
+  const beyond = await request({ range: `bytes=${size}-` });
+  if (beyond.status !== 416) report('http-416', path, `${beyond.status} for a range beyond its end`, '416');
   const mismatched = await client.request(path, {
     headers: { range: 'bytes=0-0', 'if-range': '"other"' },
     discardBody: true,
   });
   if (mismatched.status !== 200)
-    report('http-if-range', path, `${String(mismatched.status)} for a different ETag`, '200');
+    report('http-if-range', path, `${mismatched.status} for a different ETag`, '200');
   const { etag } = head.headers;
   if (etag?.startsWith('"')) {
     const same = await request({ range: 'bytes=0-0', 'if-range': etag });
-    if (same.status !== 206) report('http-if-range', path, `${String(same.status)} for its own ETag`, '206');
+    if (same.status !== 206) report('http-if-range', path, `${same.status} for its own ETag`, '206');
     const notModified = await request({ 'if-none-match': etag });
-    if (notModified.status !== 304)
-      report('http-304', path, `${String(notModified.status)} for its own ETag`, '304');
+    if (notModified.status !== 304) report('http-304', path, `${notModified.status} for its own ETag`, '304');
   }
 }
 
@@ -292,6 +284,6 @@ function isByteRange(
   length: number,
   size: number,
 ): boolean {
-  const range = `bytes ${String(start)}-${String(start + length - 1)}/${String(size)}`;
+  const range = `bytes ${start}-${start + length - 1}/${size}`;
   return status === 206 && headers['content-range'] === range && body.length === length;
 }

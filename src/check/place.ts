@@ -87,8 +87,8 @@ export class OutputTree {
       report(
         'gzip-stale',
         compressedPath,
-        `${String(unpacked.length)} bytes that differ from the page`,
-        `the ${String(page.length)} bytes of the page`,
+        `${unpacked.length} bytes that differ from the page`,
+        `the ${page.length} bytes of the page`,
       );
     else if (pageStats && compressedStats && Math.abs(pageStats.mtimeMs - compressedStats.mtimeMs) > 1000)
       report('gzip-time', compressedPath, compressedStats.mtime.toISOString(), pageStats.mtime.toISOString());
@@ -152,7 +152,7 @@ export function decodeText(bytes: Buffer, path: string, report: FaultReporter): 
 }
 
 const fingerprintOf = (stats: Stats | undefined): string =>
-  stats ? `${String(stats.ino)}-${String(stats.size)}-${String(stats.mtimeMs)}` : 'none';
+  stats ? `${stats.ino}-${stats.size}-${stats.mtimeMs}` : 'none';
 
 const entryPath = (folder: string, entry: Dirent): string =>
   folder === '' ? entry.name : `${folder}/${entry.name}`;

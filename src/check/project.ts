@@ -113,7 +113,7 @@ export function checkAgainstRoot(
   if (versions && (serial === null) !== (root.serial === null))
     report('serial-number', path, serial === null ? 'no serial' : 'a serial', 'the same as in the root');
   if (serial !== null && typeof rootSerial === 'number' && serial < rootSerial)
-    report('serial-behind', path, String(serial), `at least ${String(rootSerial)}, as in the root`);
+    report('serial-behind', path, String(serial), `at least ${rootSerial}, as in the root`);
 }
 
 /** Checks that a file's URL leads to the folder of the page that lists it. */
@@ -214,8 +214,8 @@ export function checkProjectJson(
     report(
       'project-json',
       `${path} files`,
-      `${String(sha256ByFilename.size)} files`,
-      `${String(listing.files.length)} files`,
+      `${sha256ByFilename.size} files`,
+      `${listing.files.length} files`,
     );
 }
 

@@ -56,10 +56,5 @@ export function checkPypiJson(
       report('pypi-json', `${path} ${format(filename)}`, format(url), expectedPath);
   }
   if (files.size > listing.files.length)
-    report(
-      'pypi-json',
-      `${path} files`,
-      `${String(files.size)} files`,
-      `${String(listing.files.length)} files`,
-    );
+    report('pypi-json', `${path} files`, `${files.size} files`, `${listing.files.length} files`);
 }

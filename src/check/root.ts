@@ -43,8 +43,8 @@ export function parseRootJson(text: string, path: string, report: FaultReporter)
       report(
         'root-serial',
         path,
-        `${name} has ${String(projectSerial)}, the root has ${String(serial)}`,
-        `at least ${String(projectSerial)} in the root`,
+        `${name} has ${projectSerial}, the root has ${serial}`,
+        `at least ${projectSerial} in the root`,
       );
     checkName(name, previousName, path, report);
     previousName = name;

@@ -227,7 +227,7 @@ class ServedSite {
     checkHasType(headers, path, report);
     const length = headers['content-length'];
     if (length !== undefined && file.size !== null && Number(length) !== file.size) {
-      report('file-size', path, `${length} bytes`, `${String(file.size)} bytes`);
+      report('file-size', path, `${length} bytes`, `${file.size} bytes`);
       return;
     }
     const metadata = await this.client.request(`${path}.metadata`);

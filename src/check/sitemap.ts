@@ -89,7 +89,7 @@ function readSitemap(text: string, path: string, report: FaultReporter): Sitemap
     report(
       'sitemap-xml',
       path,
-      `${String(addresses.length)} URLs in ${String(Buffer.byteLength(text))} bytes`,
+      `${addresses.length} URLs in ${Buffer.byteLength(text)} bytes`,
       'at most 50,000 URLs and 50 MB',
     );
   return { kind, addresses };

@@ -182,10 +182,7 @@ With --once: 0 if all packages were published, 1 if any was not.`;
       say('The demonstration is complete. Next: npm start -- PACKAGE, or npx piw --help.');
     if (options.once) {
       if (failed.length === 0) return;
-      throw new PiwError(
-        'PIW_NOT_BUILT',
-        `${String(failed.length)} of ${String(wanted.length)} packages were not built`,
-      );
+      throw new PiwError('PIW_NOT_BUILT', `${failed.length} of ${wanted.length} packages were not built`);
     }
     if (options.configFile !== undefined)
       say(`To use other commands with this farm, add -c: npx piw queue -c ${options.configFile}`);

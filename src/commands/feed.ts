@@ -28,8 +28,7 @@ ${EXIT_CODES}`;
       if (flags.accept !== undefined) await client.request('ACCEPT', { count: flags.accept });
       const { position } = await client.request('POSITION', {});
       const { serial, read, compared, held, accepted } = position;
-      if (read > 0)
-        this.log(`Events are read up to serial ${String(read)}, and processed up to ${String(serial)}.`);
+      if (read > 0) this.log(`Events are read up to serial ${read}, and processed up to ${serial}.`);
       this.log(
         compared === null
           ? 'The farm has not been compared with the whole index yet; one that watches only names never is.'
@@ -37,10 +36,9 @@ ${EXIT_CODES}`;
       );
       if (held !== null && held > accepted) {
         this.log(
-          `${String(held)} packages are no longer in the index. They stay until you run piw feed --accept ${String(held)}.`,
+          `${held} packages are no longer in the index. They stay until you run piw feed --accept ${held}.`,
         );
-      } else if (held !== null)
-        this.log(`Up to ${String(accepted)} packages may be removed at the next comparison.`);
+      } else if (held !== null) this.log(`Up to ${accepted} packages may be removed at the next comparison.`);
       return {
         serial,
         read,

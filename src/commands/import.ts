@@ -121,7 +121,7 @@ ${EXIT_CODES}`;
       await bus.drain();
     }
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
-    this.log(`Imported ${String(files.length)} file${files.length === 1 ? '' : 's'} as ${name} ${version}.`);
+    this.log(`Imported ${files.length} file${files.length === 1 ? '' : 's'} as ${name} ${version}.`);
     files.forEach(({ file: { filename } }, i) => {
       const publishedName = published[i] ?? filename;
       if (publishedName !== filename)

@@ -39,8 +39,8 @@ ${EXIT_CODES}`;
     const versions = await migrate(settings.dsn, { user: settings.user });
     this.log(
       versions.from === versions.to
-        ? `The database is already at version ${String(versions.to)}.`
-        : `The database is now at version ${String(versions.to)}.`,
+        ? `The database is already at version ${versions.to}.`
+        : `The database is now at version ${versions.to}.`,
     );
     return versions;
   }

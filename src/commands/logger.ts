@@ -62,7 +62,7 @@ ${EXIT_CODES}`;
     }),
     'spool-limit': Flags.string({
       helpValue: 'MB',
-      description: `maximum size of the spool folder (default: ${String(SETTING_DEFINITIONS['spool-limit'].fallback)})`,
+      description: `maximum size of the spool folder (default: ${SETTING_DEFINITIONS['spool-limit'].fallback})`,
     }),
     'path-prefix': Flags.string({
       helpValue: 'PATH',

@@ -181,7 +181,7 @@ function childSpecs(
       level === 'debug' || debugTasks.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
     const args = [...nodeFlags(semiSpaceMb), program, task, ...verbosity];
     return Array.from({ length: counts[task] ?? count }, (_, i) => ({
-      name: i === 0 ? task : `${task}/${String(i + 1)}`,
+      name: i === 0 ? task : `${task}/${i + 1}`,
       command: process.execPath,
       args,
       wave,

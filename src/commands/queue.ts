@@ -57,7 +57,7 @@ ${EXIT_CODES}`;
     );
     if (held > 0)
       this.log(`${formatCount(held)} ${held === 1 ? 'build is' : 'builds are'} held back for a later retry.`);
-    if (age_s > 10) this.log(`The count is ${String(Math.round(age_s))} s old.`);
+    if (age_s > 10) this.log(`The count is ${Math.round(age_s)} s old.`);
     return {
       queue: lengths.map(([abi, platform, priority, count, oldest]) => ({
         abi,

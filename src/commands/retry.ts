@@ -155,7 +155,7 @@ ${EXIT_CODES}`;
       lastShownAt = performance.now();
       const share = upto === 0 ? 100 : Math.floor((after / upto) * 100);
       process.stderr.write(
-        `${formatBuildCount(total)} ${dryRun ? 'found' : 'requeued'}, ${String(share)} % searched\n`,
+        `${formatBuildCount(total)} ${dryRun ? 'found' : 'requeued'}, ${share} % searched\n`,
       );
     }
     return { total, classes, examples };
@@ -174,7 +174,7 @@ ${EXIT_CODES}`;
       this.log(row);
     this.log('For example:');
     const exampleRows = examples.map(([id, name, version, abi, platform, failureClass, ended]) => [
-      ...[`  ${name} ${version}`, `${abi} ${platform}`, failureClass ?? 'other', `build ${String(id)}`],
+      ...[`  ${name} ${version}`, `${abi} ${platform}`, failureClass ?? 'other', `build ${id}`],
       new Date(ended).toISOString().slice(0, 16).replace('T', ' '),
     ]);
     for (const row of formatTable(exampleRows)) this.log(row);

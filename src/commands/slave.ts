@@ -136,7 +136,7 @@ ${EXIT_CODES}`;
               sendToParent({ progress }, progress.state === 'building');
             },
             hello: {
-              version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+              version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
               build_timeout_s: settings.timeout,
               busy_interval_s: settings['busy-interval'],
               py_version_tag: interpreter.pyVersionTag,

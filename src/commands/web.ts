@@ -71,7 +71,7 @@ ${EXIT_CODES}`;
       onFault: log.warning,
       onAnswered,
     });
-    log.info('serving', { path: root, url: `http://${flags.host}:${String(server.port)}/` });
+    log.info('serving', { path: root, url: `http://${flags.host}:${server.port}/` });
     sendToParent({ port: server.port });
     await aborted(signal);
     await server.close();

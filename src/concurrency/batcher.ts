@@ -116,8 +116,7 @@ export class Batcher<I, O> {
       const results = await this.#options.run(batch.map(({ item }) => item));
       batch.forEach(({ resolve, reject }, i) => {
         if (i < results.length) resolve(results[i] as O);
-        else
-          reject(new Error(`a batch of ${String(batch.length)} items has ${String(results.length)} results`));
+        else reject(new Error(`a batch of ${batch.length} items has ${results.length} results`));
       });
     } catch (error) {
       if (batch.length > 1 && this.#options.isItemError?.(error)) {

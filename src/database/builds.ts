@@ -116,7 +116,7 @@ async function insertBuilds(
   retryDelayS: number,
 ): Promise<readonly LoggedRow[]> {
   const policies = builds.map((b) => failurePolicy(failureClass(b.failure_class)));
-  const placeholders = Array.from({ length: 16 }, (_, i) => `$${String(i + 1)}`).join(', ');
+  const placeholders = Array.from({ length: 16 }, (_, i) => `$${i + 1}`).join(', ');
   return await db.query<LoggedRow>(`select * from log_builds(${placeholders})`, [
     builds.map((b) => b.lease),
     builds.map((b) => b.slave_id),
@@ -162,6 +162,6 @@ export async function buildRecord(db: Queryable, buildId: number): Promise<Omit<
      where b.build_id = $1`,
     [buildId],
   );
-  if (!row) throw new PiwError('PIW_REFUSED', `build ${String(buildId)} does not exist`);
+  if (!row) throw new PiwError('PIW_REFUSED', `build ${buildId} does not exist`);
   return row;
 }

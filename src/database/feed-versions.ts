@@ -64,10 +64,10 @@ export async function insertVersions(
     ],
   );
   const indexByKey = new Map(
-    insertions.map(({ id, version, index }) => [`${String(id)} ${version}`, index] as const),
+    insertions.map(({ id, version, index }) => [`${id} ${version}`, index] as const),
   );
   return rows.map(({ version_id, package_id, version, missing }) => ({
-    changeIndex: indexByKey.get(`${String(package_id)} ${version}`) ?? -1,
+    changeIndex: indexByKey.get(`${package_id} ${version}`) ?? -1,
     versionId: version_id,
     missing,
   }));

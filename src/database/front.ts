@@ -34,7 +34,7 @@ async function historyPoints(
     // Timestamps without time zone are in UTC here, so that a day has 24 hours whatever the session's time zone is.
     `with span as (
        select ${startExpression} as starts, this as ends from (
-         select this, this - interval '${String(count - 1)} ${step}' as first, known
+         select this, this - interval '${count - 1} ${step}' as first, known
          from date_trunc('${step}', now() at time zone 'UTC') this, date_trunc('${step}', least(now(), (
            select min(began) from history_now where step = 'month')) at time zone 'UTC') known) n
      ), sums as (
@@ -42,7 +42,7 @@ async function historyPoints(
          sum(value) filter (where figure in ('builds_failed', 'builds_retried')) as failed,
          sum(value) filter (where figure = 'downloads') as downloads
        -- One step more than requested, in a form from which the planner can estimate how few rows match.
-       from history_now where step = '${step}' and began > now() - interval '${String(count + 1)} ${step}' group by began
+       from history_now where step = '${step}' and began > now() - interval '${count + 1} ${step}' group by began
      )
      select floor(extract(epoch from began) * 1000)::float8 as began, coalesce(builds, 0)::bigint as builds,
        coalesce(failed, 0)::bigint as failed, coalesce(downloads, 0)::bigint as downloads
@@ -59,7 +59,7 @@ async function latestBuilds(db: Queryable): Promise<readonly EndedBuild[]> {
        floor(extract(epoch from b.built_at) * 1000)::float8 as built, extract(epoch from b.duration)::float8 as duration_s,
        b.slave_id is null and b.status as imported
      from builds b join versions v using (version_id) join packages p using (package_id) join targets t using (target_id)
-     order by b.build_id desc limit ${String(HOME_PAGE_ROWS)}`,
+     order by b.build_id desc limit ${HOME_PAGE_ROWS}`,
   );
 }
 
@@ -70,7 +70,7 @@ async function latestBuilds(db: Queryable): Promise<readonly EndedBuild[]> {
 async function popularPackages(db: Queryable): Promise<HomePageData['popular']> {
   const rows = await db.query<{ package: string; downloads: number }>(
     `select p.package, m.downloads from package_month m join packages p using (package_id)
-     where p.status <> 'quarantined' order by m.downloads desc, m.package_id limit ${String(HOME_PAGE_ROWS)}`,
+     where p.status <> 'quarantined' order by m.downloads desc, m.package_id limit ${HOME_PAGE_ROWS}`,
   );
   return rows.map((row) => [row.package, row.downloads]);
 }

@@ -34,14 +34,12 @@ export async function findLogs(
   fresh: boolean,
 ): Promise<readonly LogPosition[]> {
   if (fresh) {
-    await database.query(
-      `delete from logs where seen < now() - interval '${String(LOG_RETENTION_DAYS)} days'`,
-    );
+    await database.query(`delete from logs where seen < now() - interval '${LOG_RETENTION_DAYS} days'`);
     await database.query('insert into logs (head) values ($1) on conflict do nothing', [head]);
   }
   const rows = await database.query<{ log_id: number; upto: number; mark: string; old: boolean }>(
     `select log_id, upto, mark, seen < now() - interval '1 day' as old
-     from logs where head = $1 order by upto desc, log_id limit ${String(MAX_LOGS)}`,
+     from logs where head = $1 order by upto desc, log_id limit ${MAX_LOGS}`,
     [head],
   );
   const staleIds = rows.filter((row) => row.old).map(({ log_id }) => log_id);

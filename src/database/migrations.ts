@@ -48,11 +48,8 @@ async function installedVersion(db: Queryable): Promise<number> {
 export async function checkSchemaVersion(db: Queryable): Promise<void> {
   const [installed, required] = [await installedVersion(db), schemaVersion()];
   if (installed === required) return;
-  const state = installed === 0 ? 'has no tables yet' : `is at schema version ${String(installed)}`;
-  throw new PiwError(
-    'PIW_DATABASE_VERSION',
-    `the database ${state}, but this piw needs version ${String(required)}`,
-  );
+  const state = installed === 0 ? 'has no tables yet' : `is at schema version ${installed}`;
+  throw new PiwError('PIW_DATABASE_VERSION', `the database ${state}, but this piw needs version ${required}`);
 }
 
 /**
@@ -79,7 +76,7 @@ export async function migrate(
       if (from > to) {
         throw new PiwError(
           'PIW_DATABASE_VERSION',
-          `the database is at schema version ${String(from)}, which is newer than version ${String(to)} of this piw`,
+          `the database is at schema version ${from}, which is newer than version ${to} of this piw`,
         );
       }
       for (const { number, sql } of migrations()) {

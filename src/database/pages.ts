@@ -114,7 +114,7 @@ export async function loadPages(
 ): Promise<readonly [string, string, number][]> {
   const rows = await db.query<{ kind: string; argument: string; revision: number }>(
     `select kind, argument, revision from pages_backlog
-     where page_priority(kind) = $1 and revision > $2 order by revision limit ${String(PAGES_PER_LOAD)}`,
+     where page_priority(kind) = $1 and revision > $2 order by revision limit ${PAGES_PER_LOAD}`,
     [priority, after],
   );
   return rows.map(({ kind, argument, revision }) => [kind, argument, revision]);

@@ -49,7 +49,7 @@ export class Database implements Queryable {
     // The pool discards an idle connection that breaks.
     this.#pool.on('error', () => undefined);
     const { host = '', port = 0, database = '' } = config;
-    this.#problemMonitor = new ServerProblemMonitor(`${host}:${String(port)}/${database}`, async () => {
+    this.#problemMonitor = new ServerProblemMonitor(`${host}:${port}/${database}`, async () => {
       const { rows } = await this.#pool.query<{ transaction_read_only: string }>(
         'show transaction_read_only',
       );
@@ -234,7 +234,7 @@ const statementNames = new Map<string, string>();
 function statementName(sql: string): string {
   let name = statementNames.get(sql);
   if (name === undefined) {
-    name = `s${String(statementNames.size)}`;
+    name = `s${statementNames.size}`;
     statementNames.set(sql, name);
   }
   return name;

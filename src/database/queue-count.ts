@@ -63,7 +63,7 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
        select count(*) as waiting from (
          select from queue q where q.target_id = t.target_id and q.priority = p.priority and q.lease is null
          -- The order makes the planner use the index: with few distinct values it would prefer a scan of the table.
-         order by q.released desc nulls last, q.version_id desc limit ${String(MAX_COUNTED)}) front) counted
+         order by q.released desc nulls last, q.version_id desc limit ${MAX_COUNTED}) front) counted
      left join sample s using (target_id, priority)
      where counted.waiting > 0 order by t.rank, t.platform, priority desc`,
     [sampledShare * 100],
@@ -90,7 +90,7 @@ export async function estimateQueue(db: Queryable): Promise<QueueCount> {
 async function estimateLastHour(db: Queryable): Promise<{ last_hour: number; estimated: boolean }> {
   const [row] = await db.query<{ counted: number; numbers: number | null }>(
     `select
-       (select count(*) from (select from builds where ${IN_LAST_HOUR} limit ${String(MAX_COUNTED)}) front) as counted,
+       (select count(*) from (select from builds where ${IN_LAST_HOUR} limit ${MAX_COUNTED}) front) as counted,
        (select build_id from builds order by built_at desc limit 1)
          - (select build_id from builds where ${IN_LAST_HOUR} order by built_at limit 1) as numbers`,
   );

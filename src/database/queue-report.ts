@@ -67,7 +67,7 @@ export async function packageQueue(
   const lowestQueuedAbi = new Map<string, string>();
   return rows.map((row) => {
     const { version, abi, platform, state } = row;
-    const versionKey = `${String(row.version_id)} ${platform}`;
+    const versionKey = `${row.version_id} ${platform}`;
     const earlierAbi = lowestQueuedAbi.get(versionKey);
     if (row.priority !== null && earlierAbi === undefined) lowestQueuedAbi.set(versionKey, abi);
     const position = positions.get(row) ?? null;
@@ -138,11 +138,11 @@ async function findPositions(
       `select version_id, place + (
          select count(*) from (
            select from queue where target_id = $1 and lease is null and priority > $2
-           order by priority desc limit ${String(MAX_POSITION)}) above) as place
+           order by priority desc limit ${MAX_POSITION}) above) as place
        from (
          select version_id, row_number() over (order by ${orderBy}) as place from queue
          where target_id = $1 and lease is null and priority = $2
-         order by ${orderBy} limit ${String(MAX_POSITION)}) front
+         order by ${orderBy} limit ${MAX_POSITION}) front
        where version_id = any ($3)`,
       [target_id, priority, group.map((row) => row.version_id)],
     );
@@ -162,7 +162,7 @@ type QueueGroup = [BuildStateRow, ...BuildStateRow[]];
 function groupByTargetAndPriority(rows: readonly BuildStateRow[]): readonly QueueGroup[] {
   const groupsByKey = new Map<string, QueueGroup>();
   for (const row of rows) {
-    const key = `${String(row.target_id)} ${String(row.priority)}`;
+    const key = `${row.target_id} ${String(row.priority)}`;
     const group = groupsByKey.get(key);
     if (group) group.push(row);
     else groupsByKey.set(key, [row]);

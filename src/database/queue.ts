@@ -104,7 +104,7 @@ async function scanQueue(
        select version_id, target_id, package_id from queue
        where target_id = (select target_id from targets where abi = $1 and platform = $2 and skip is null)
          and priority = $3 and lease is null
-       order by ${orderBy} limit ${String(limit)}
+       order by ${orderBy} limit ${limit}
      ) as front`,
     [abi, platform, priority],
   );

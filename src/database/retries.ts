@@ -95,7 +95,7 @@ async function findFailures(
   { after, upto, scan }: { readonly after: number; readonly upto: number; readonly scan: number },
 ): Promise<readonly FailedBuildRow[]> {
   const values: unknown[] = [after, upto];
-  const bind = (value: unknown): string => `$${String(values.push(value))}`;
+  const bind = (value: unknown): string => `$${values.push(value)}`;
   const versionConditions: string[] = [];
   if (filter.package !== null) versionConditions.push(`p.package = ${bind(filter.package)}`);
   if (filter.version !== null) versionConditions.push(`v.version = ${bind(filter.version)}`);
@@ -129,7 +129,7 @@ async function findFailures(
        select b.build_id, b.version_id, b.target_id, b.failure_class, b.slave_id, b.built_at
        from builds b
        where not b.status and not b.transient and b.requeue_reason is null and b.build_id > $1 and b.build_id <= $2 ${versionFilter}
-       order by b.build_id limit ${String(scan)}
+       order by b.build_id limit ${scan}
      ), matching as materialized (
        select s.*, t.abi, t.platform
        from scanned s join targets t using (target_id)
@@ -145,7 +145,7 @@ async function findFailures(
          and exists (
            select from eligible_targets e where e.version_id = s.version_id and e.target_id = s.target_id)
      ), found as (
-       select m.* from matching m where ${logCondition} order by m.build_id limit ${String(BATCH_SIZE)}
+       select m.* from matching m where ${logCondition} order by m.build_id limit ${BATCH_SIZE}
      )
      select f.build_id, f.version_id, f.target_id, p.package, v.version, f.abi, f.platform, f.failure_class,
        floor(extract(epoch from f.built_at) * 1000)::float8 as ended, a.scanned, a.last

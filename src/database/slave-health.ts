@@ -71,7 +71,7 @@ export async function recentOutcomes(db: Queryable): Promise<SlaveOutcome[]> {
        floor(extract(epoch from b.built_at) * 1000)::float8 as ended, extract(epoch from b.duration)::float8 as duration_s
      from builds b join slaves s using (slave_id) join targets t using (target_id)
        join versions v using (version_id) join packages p using (package_id)
-     where b.build_id > (select coalesce(max(build_id), 0) from builds) - ${String(OUTCOME_SAMPLE.builds)}
+     where b.build_id > (select coalesce(max(build_id), 0) from builds) - ${OUTCOME_SAMPLE.builds}
        and b.built_at > now() - interval '${OUTCOME_SAMPLE.age}' and not b.transient
        -- Failures that were requeued do not count, unless their slave is still set aside for them.
        and (b.requeue_reason is null or (b.requeue_reason = 'unconfirmed' and s.set_aside is not null))
@@ -116,7 +116,7 @@ async function requeueUnconfirmed(database: Database, slaveId: number): Promise<
            select from builds o
            where o.version_id = b.version_id and o.target_id = b.target_id and o.slave_id <> b.slave_id
              and not o.status and not o.transient and o.requeue_reason is distinct from 'unconfirmed')
-       order by b.build_id limit ${String(BATCH_SIZE)}`,
+       order by b.build_id limit ${BATCH_SIZE}`,
       [slaveId],
     );
     return (await requeueFailures(db, rows, 'unconfirmed')).length;

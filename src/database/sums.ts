@@ -28,7 +28,7 @@ export async function sumUp(database: Database, revision: number, limit = MAX_CH
 async function refreshMonthTotals(db: Queryable): Promise<void> {
   const due = await db.query(
     `update month_summed set at = clock_timestamp()
-     where at is null or at + took * ${String(MONTH_FRESHNESS_FACTOR)} < clock_timestamp() returning 1`,
+     where at is null or at + took * ${MONTH_FRESHNESS_FACTOR} < clock_timestamp() returning 1`,
   );
   if (due.length === 0) return;
   await db.query(

@@ -151,7 +151,7 @@ export async function fillSlice(database: Database, size = SLICE_VERSIONS): Prom
 async function fillTarget(db: Queryable, targetId: number, size: number): Promise<void> {
   const versions = await db.query<{ version_id: number }>(
     `select version_id from versions where version_id < (select filled_from from targets where target_id = $1)
-     order by version_id desc limit ${String(size)}`,
+     order by version_id desc limit ${size}`,
     [targetId],
   );
   const first = versions.length < size ? 0 : (versions.at(-1)?.version_id ?? 0);
@@ -167,7 +167,7 @@ async function drainTarget(db: Queryable, targetId: number, size: number): Promi
   const selectVersions = async () =>
     await db.query<{ version_id: number }>(
       `select version_id from versions where version_id >= (select filled_from from targets where target_id = $1)
-       order by version_id limit ${String(size)}`,
+       order by version_id limit ${size}`,
       [targetId],
     );
   let versions = await selectVersions();
@@ -187,7 +187,7 @@ async function drainTarget(db: Queryable, targetId: number, size: number): Promi
 /** Deletes up to `size` builds of a target for which nothing is queued any more; deletes the target after the last. */
 async function deleteTargetBuilds(db: Queryable, targetId: number, size: number): Promise<void> {
   const deleted = await db.query<{ version_id: number }>(
-    `delete from builds where build_id in (select build_id from builds where target_id = $1 limit ${String(size)})
+    `delete from builds where build_id in (select build_id from builds where target_id = $1 limit ${size})
      returning version_id`,
     [targetId],
   );

@@ -27,7 +27,7 @@ export function plainDisplay(): Display {
         const build = `${event.package} ${event.version}`;
         if (building.get(event.slave) === build) return;
         building.set(event.slave, build);
-        process.stdout.write(`slave-${String(event.slave)} builds ${build}\n`);
+        process.stdout.write(`slave-${event.slave} builds ${build}\n`);
         return;
       }
       if (event.event === 'idle') building.delete(event.slave);
@@ -51,7 +51,7 @@ export function liveDisplay(): Display {
   const slaves = new Map<number, DisplayedActivity>();
   let drawn = 0;
   const erase = () => {
-    if (drawn > 0) out.write(`\u001b[${String(drawn)}A\u001b[J`);
+    if (drawn > 0) out.write(`\u001b[${drawn}A\u001b[J`);
     drawn = 0;
   };
   const draw = () => {
@@ -61,10 +61,10 @@ export function liveDisplay(): Display {
       .sort(([a], [b]) => a - b)
       .map(([number, { text, since, detail }]) => {
         const seconds = Math.floor((performance.now() - since) / 1000);
-        const head = `slave-${String(number)}  ${text}`;
+        const head = `slave-${number}  ${text}`;
         return text === 'idle'
           ? `\u001b[2m${head}\u001b[22m`
-          : `${head}  ${String(seconds)} s  \u001b[2m${detail.slice(0, Math.max(0, width - head.length - 10))}\u001b[22m`;
+          : `${head}  ${seconds} s  \u001b[2m${detail.slice(0, Math.max(0, width - head.length - 10))}\u001b[22m`;
       });
     out.write(rows.map((row) => `${row}\n`).join(''));
     drawn = rows.length;

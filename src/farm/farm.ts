@@ -129,7 +129,7 @@ export class Farm {
     const dsn = await provideDatabase(servers, userSettings.dsn);
     signal.throwIfAborted();
 
-    const url = `http://127.0.0.1:${String(port)}/`;
+    const url = `http://127.0.0.1:${port}/`;
     const configFile = writeMasterConfig(folder, userSettings, { nats, dsn, outputPath, url, source });
     const siteOutput = new SiteOutput({ folder, path: outputPath, account, log: this.#info });
     await startMaster(processes, {

@@ -74,7 +74,7 @@ async function serveSamples(processes: FarmProcesses): Promise<IndexSource> {
     port,
     extraArgs: ['-c', '/dev/null', '--no-count'],
   });
-  const url = `http://127.0.0.1:${String(port)}/simple/`;
+  const url = `http://127.0.0.1:${port}/simple/`;
   const wanted = await resolveRequirements(new SimpleIndexClient(url), names.map(newestOf));
   return { url, builtFrom: url, env: {}, samples: true, wanted };
 }

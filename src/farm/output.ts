@@ -135,4 +135,4 @@ async function isIntact(
   return wheel.sha256 === sha256 && metadata.sha256 === metadata_sha256;
 }
 
-const countOf = (number: number, noun: string) => `${String(number)} ${noun}${number === 1 ? '' : 's'}`;
+const countOf = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`;

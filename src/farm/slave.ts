@@ -20,7 +20,7 @@ interface SlaveOptions {
 }
 
 /** Returns the name of a slave on this machine, given its number, which counts from 1. */
-export const slaveName = (number: number): string => `slave-${String(number)}`;
+export const slaveName = (number: number): string => `slave-${number}`;
 
 /** Writes the configuration of one slave on this machine, and starts it. */
 export async function startSlave(

@@ -37,7 +37,7 @@ export function stageProgram(root: string, account: Account | undefined): Staged
   const target = cacheFolder('program');
   const stagedRoot = join(target, fingerprint(root));
   if (!existsSync(stagedRoot)) {
-    const temporaryPath = `${stagedRoot}.${String(process.pid)}`;
+    const temporaryPath = `${stagedRoot}.${process.pid}`;
     rmSync(temporaryPath, { recursive: true, force: true });
     mkdirSync(temporaryPath, { recursive: true, mode: 0o755 });
     for (const part of [...PARTS, ...runtimePackages(root)])
@@ -50,7 +50,7 @@ export function stageProgram(root: string, account: Account | undefined): Staged
 function copyNode(): string {
   const target = join(cacheFolder('node'), `node-${process.version}`);
   if (!existsSync(target)) {
-    const temporaryPath = `${target}.${String(process.pid)}`;
+    const temporaryPath = `${target}.${process.pid}`;
     copyFileSync(process.execPath, temporaryPath);
     renameSync(temporaryPath, target);
   }
@@ -77,7 +77,7 @@ function fingerprint(root: string): string {
   for (const part of PARTS.slice(1)) {
     for (const name of readdirSync(join(root, part), { recursive: true, encoding: 'utf8' }).sort()) {
       const { size, mtimeMs } = statSync(join(root, part, name));
-      hash.update(`${part}/${name} ${String(size)} ${String(mtimeMs)}\n`);
+      hash.update(`${part}/${name} ${size} ${mtimeMs}\n`);
     }
   }
   return hash.digest('hex').slice(0, 16);

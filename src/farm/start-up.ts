@@ -39,7 +39,7 @@ export class StartupMonitor {
     this.#progress = progress;
     const { ready, missing } = progress;
     // Without the elapsed seconds, which change all the time.
-    const state = `${String(ready)} ${missing.join().replace(/\d+ s/g, '')}`;
+    const state = `${ready} ${missing.join().replace(/\d+ s/g, '')}`;
     const now = performance.now();
     if (state !== this.#state) this.#changedAt = now;
     this.#state = state;
@@ -72,7 +72,7 @@ export class StartupMonitor {
   }
 
   #report(now: number, { ready, of }: StartProgress): void {
-    const text = `Starting the tasks: ${String(ready)} of ${String(of)} are ready…`;
+    const text = `Starting the tasks: ${ready} of ${of} are ready…`;
     if (text === this.#reportedText) return;
     this.#reportedText = text;
     this.#reportedAt = now;

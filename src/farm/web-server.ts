@@ -14,7 +14,7 @@ export async function choosePort(port: number | undefined): Promise<number> {
   if (port === 0) return await freePort();
   if (await isFree(port ?? DEFAULT_PORT)) return port ?? DEFAULT_PORT;
   if (port === undefined) return await freePort();
-  throw new PiwError('PIW_PORT_IN_USE', `port ${String(port)} is already in use`);
+  throw new PiwError('PIW_PORT_IN_USE', `port ${port} is already in use`);
 }
 
 interface WebServerOptions {

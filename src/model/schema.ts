@@ -79,7 +79,7 @@ function tuple<const S extends readonly Schema[]>(
 ): Schema<{ -readonly [I in keyof S]: Static<S[I]> }> {
   const is = (value: unknown) =>
     Array.isArray(value) && value.length === items.length && items.every((item, i) => item.is(value[i]));
-  return schema(`a list of ${String(items.length)} items that match the protocol`, is);
+  return schema(`a list of ${items.length} items that match the protocol`, is);
 }
 
 /** A map with all of these keys. Other keys are ignored or, with `additionalProperties: false`, refused. */

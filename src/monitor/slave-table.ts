@@ -21,8 +21,8 @@ export function slaveTable(slaves: readonly SlaveStatus[], now: number): readonl
 /** Formats a duration in its largest unit: `45 s`, `12 min`, `3 h`, `2 d`. */
 export function formatDuration(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  if (seconds < 120) return `${String(seconds)} s`;
-  if (seconds < 7200) return `${String(Math.floor(seconds / 60))} min`;
-  if (seconds < 172_800) return `${String(Math.floor(seconds / 3600))} h`;
-  return `${String(Math.floor(seconds / 86_400))} d`;
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
 }

@@ -66,7 +66,7 @@ class MessageCodec {
   #check(array: readonly unknown[]): void {
     const fieldCount = array.length - 1;
     if (fieldCount !== this.#schemas.length)
-      this.#refuse(`the message has ${String(fieldCount)} fields, not ${String(this.#schemas.length)}`);
+      this.#refuse(`the message has ${fieldCount} fields, not ${this.#schemas.length}`);
     this.#schemas.forEach(({ is, description }, i) => {
       if (!is(array[i + 1])) this.#refuse(`${this.#names[i] ?? ''} must be ${description}`);
     });

@@ -87,11 +87,11 @@ export async function fetchPage(
       if (response.status !== 429 && response.status < 500)
         return await readResponse(response, options.maxBytes ?? 64 * 1024 * 1024);
       await response.body?.cancel();
-      failure = `it answered with status ${String(response.status)}`;
+      failure = `it answered with status ${response.status}`;
       const retryAfterS = Number(response.headers.get('retry-after'));
       if (retryAfterS > 0) wait = retryAfterS * 1000 * (1 + Math.random() / 4);
       if (retryAfterS > 0 && wait > MAX_RETRY_WAIT_MS)
-        throw new ThrottledError(`${redactUrl(url)} asks to retry after ${String(retryAfterS)} s`, wait);
+        throw new ThrottledError(`${redactUrl(url)} asks to retry after ${retryAfterS} s`, wait);
     } catch (error) {
       if (error instanceof PiwError) throw error;
       failure = describeFetchError(error);
@@ -110,7 +110,7 @@ async function readResponse(response: Response, maxBytes: number): Promise<Fetch
   for await (const chunk of response.body ?? []) {
     size += (chunk as Uint8Array).length;
     if (size > maxBytes) {
-      throw new PiwError('PIW_INDEX', `${redactUrl(response.url)} is larger than ${String(maxBytes)} bytes`);
+      throw new PiwError('PIW_INDEX', `${redactUrl(response.url)} is larger than ${maxBytes} bytes`);
     }
     chunks.push(chunk as Uint8Array);
   }

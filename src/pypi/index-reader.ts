@@ -51,7 +51,7 @@ export class SimpleIndexClient {
     if (page.status === 304) return { notModified: true };
     if (page.status === 404 || page.status === 410) return undefined;
     if (page.status !== 200)
-      throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
+      throw new PiwError('PIW_INDEX', `${page.url} answered with status ${page.status}`);
     const { files, status, serial } = isJson(page)
       ? parseJsonProject(page, normalisedName)
       : parseHtmlProject(page);
@@ -79,7 +79,7 @@ export class SimpleIndexClient {
     );
     if (page.status === 304) return { notModified: true };
     if (page.status !== 200)
-      throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
+      throw new PiwError('PIW_INDEX', `${page.url} answered with status ${page.status}`);
     const { names, serial } = isJson(page) ? parseJsonRoot(page) : await parseHtmlRoot(page);
     const projects = new Map<PackageName, number>();
     for (const [i, [name, projectSerial]] of names.entries()) {

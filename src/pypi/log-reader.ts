@@ -49,7 +49,7 @@ export class ChangelogReader {
     const last = await this.#changelog.lastSerial(signal);
     const { serial: settledSerial, read: highestRead } = reorder.position;
     if (last < highestRead) {
-      const text = `the changelog ends at serial ${String(last)}, but events up to ${String(highestRead)} were read before`;
+      const text = `the changelog ends at serial ${last}, but events up to ${highestRead} were read before`;
       throw new PiwError('PIW_INDEX', text);
     }
     if (last === highestRead && settledSerial === highestRead) {
@@ -69,7 +69,7 @@ export class ChangelogReader {
     while (from < last && this.#follower.shouldContinue()) {
       const events = await next;
       if (events.length === 0) {
-        const text = `the changelog returned no events after ${String(from)}, but ends at ${String(last)}`;
+        const text = `the changelog returned no events after ${from}, but ends at ${last}`;
         throw new PiwError('PIW_INDEX', text);
       }
       const before = from;
@@ -77,7 +77,7 @@ export class ChangelogReader {
       if (from === before)
         throw new PiwError(
           'PIW_INDEX',
-          `the changelog returned only events up to ${String(from)}, which were already read`,
+          `the changelog returned only events up to ${from}, which were already read`,
         );
       if (from < last) next = fetchNextPage();
       const newEvents = this.#watched(reorder.push(events));

@@ -50,9 +50,9 @@ export class WatchList {
   toString(): string {
     if (this.scope === 'all') return 'the whole index';
     if (this.scope === 'nothing') return 'nothing';
-    const named = `${String(this.names.size)} packages by name`;
+    const named = `${this.names.size} packages by name`;
     if (this.scope === 'names') return named;
-    return `${named}, with all of their releases, and ${String(this.#patterns.length)} patterns of names`;
+    return `${named}, with all of their releases, and ${this.#patterns.length} patterns of names`;
   }
 }
 
@@ -88,7 +88,7 @@ function parseEntries(contents: string, file: string): readonly string[] {
       if (isPattern(entry)) toPattern(entry);
       else parseWatchEntries([entry]);
     } catch (error) {
-      throw new PiwError('PIW_WATCH_FILE', `${file}, line ${String(i + 1)}: ${errorMessage(error)}`, {
+      throw new PiwError('PIW_WATCH_FILE', `${file}, line ${i + 1}: ${errorMessage(error)}`, {
         cause: error,
       });
     }

@@ -25,7 +25,7 @@ export async function callXmlRpc(
   parameters: readonly number[],
   options: HttpOptions = {},
 ): Promise<XmlRpcValue> {
-  const values = parameters.map((value) => `<param><value><int>${String(value)}</int></value></param>`);
+  const values = parameters.map((value) => `<param><value><int>${value}</int></value></param>`);
   const page = await fetchPage(
     url,
     { 'content-type': 'text/xml', accept: 'text/xml' },
@@ -36,16 +36,15 @@ export async function callXmlRpc(
     },
   );
   if (NO_XMLRPC_STATUSES.has(page.status))
-    throw new PiwError('PIW_NO_CHANGELOG', `${page.url} answered with status ${String(page.status)}`);
-  if (page.status !== 200)
-    throw new PiwError('PIW_INDEX', `${page.url} answered with status ${String(page.status)}`);
+    throw new PiwError('PIW_NO_CHANGELOG', `${page.url} answered with status ${page.status}`);
+  if (page.status !== 200) throw new PiwError('PIW_INDEX', `${page.url} answered with status ${page.status}`);
   const response = parseResponse(page.body);
   if (response === undefined) {
     throw new PiwError('PIW_INDEX', `${page.url} did not answer with a complete XML-RPC response`);
   }
   if (!('fault' in response)) return response.value;
   const { code, text } = parseFault(response.fault);
-  const message = `${redactUrl(url)}: ${text} (fault ${String(code)})`;
+  const message = `${redactUrl(url)}: ${text} (fault ${code})`;
   if (code !== RATE_LIMIT_FAULT) throw new PiwError('PIW_INDEX', message);
   const seconds = /reset in (\d+) second/.exec(text)?.[1];
   throw new ThrottledError(

@@ -117,9 +117,9 @@ export class DataFolder {
    * name and then linked into place, so that nobody sees it incomplete; the lock of a dead process is replaced.
    */
   #acquireLock(): void {
-    const ownLock = `${this.#lock}.${String(process.pid)}`;
+    const ownLock = `${this.#lock}.${process.pid}`;
     const handle = openSync(ownLock, 'w', 0o600);
-    writeSync(handle, `${String(process.pid)} ${startTime(process.pid)}\n`);
+    writeSync(handle, `${process.pid} ${startTime(process.pid)}\n`);
     closeSync(handle);
     try {
       for (let attempt = 0; attempt < 3; attempt += 1) {
@@ -133,7 +133,7 @@ export class DataFolder {
         if (holder !== undefined) {
           throw new PiwError(
             'PIW_IN_USE',
-            `the data folder ${this.path} is in use by another farm (process ${String(holder)})`,
+            `the data folder ${this.path} is in use by another farm (process ${holder})`,
           );
         }
         rmSync(this.#lock, { force: true });
@@ -167,7 +167,7 @@ export class DataFolder {
     if (format !== FORMAT) {
       throw new PiwError(
         'PIW_DATA_VERSION',
-        `the data folder ${this.path} has format ${String(format)}; this version of piw uses format ${String(FORMAT)}`,
+        `the data folder ${this.path} has format ${String(format)}; this version of piw uses format ${FORMAT}`,
       );
     }
   }

@@ -43,7 +43,7 @@ function reloadServer(pidFile: string): string | null {
 /** Returns whether the process is a nats-server: SIGHUP reloads a nats-server, and ends most other programs. */
 function isNatsServer(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${String(pid)}/cmdline`, 'utf8').includes('nats-server');
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('nats-server');
   } catch {
     // Without /proc, trust the file.
     return process.platform !== 'linux';

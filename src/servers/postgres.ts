@@ -31,9 +31,9 @@ const ROLE = 'piw';
 const DATABASE = 'piwheels';
 /** For a perhaps small machine that also builds: little memory, few files, full durability. */
 const SETTINGS: Readonly<Record<string, string>> = {
-  shared_buffers: `${String(sharedBuffersMb())}MB`,
+  shared_buffers: `${sharedBuffersMb()}MB`,
   max_connections: '80',
-  max_wal_size: `${String(maxWalSizeMb())}MB`,
+  max_wal_size: `${maxWalSizeMb()}MB`,
   min_wal_size: '80MB',
   checkpoint_timeout: '15min',
   wal_compression: 'on',
@@ -91,7 +91,7 @@ export async function startPostgres(options: {
   if (dataMajor !== binaries.major) {
     throw new PiwError(
       'PIW_DATA_VERSION',
-      `the database in ${data} was created by PostgreSQL ${String(dataMajor)}; PostgreSQL ${String(binaries.major)} can't read it`,
+      `the database in ${data} was created by PostgreSQL ${dataMajor}; PostgreSQL ${binaries.major} can't read it`,
     );
   }
   if (!(await isFree(saved.port))) {
@@ -122,8 +122,7 @@ export async function startPostgres(options: {
     log,
   });
   await managedProcess.start();
-  const url = (user: string, pass: string) =>
-    `postgresql://${user}:${pass}@127.0.0.1:${String(port)}/${DATABASE}`;
+  const url = (user: string, pass: string) => `postgresql://${user}:${pass}@127.0.0.1:${port}/${DATABASE}`;
   return {
     dsn: url(ROLE, rolePass),
     adminDsn: url('postgres', adminPass),

@@ -153,7 +153,7 @@ export class ManagedProcess {
     this.#startedAt = performance.now();
     if (onMessage) child.on('message', onMessage);
     if (pidFile !== undefined && child.pid !== undefined)
-      writeFileSync(pidFile, `${String(child.pid)} ${startTime(child.pid)}\n`);
+      writeFileSync(pidFile, `${child.pid} ${startTime(child.pid)}\n`);
     this.#exited = new Promise((resolve) => {
       const handleEnd = (why: string, code: number | null = null) => {
         if (this.#child !== child) return;
@@ -180,7 +180,7 @@ export class ManagedProcess {
     const pauseMs = this.#restartPolicy.recordExit({ healthy });
     const isFinal = code !== null && finalCodes.includes(code);
     if (isFinal || pauseMs === undefined) {
-      const times = isFinal ? '' : `, ${String(this.#restartPolicy.failures)} times in a row`;
+      const times = isFinal ? '' : `, ${this.#restartPolicy.failures} times in a row`;
       onFailure(this.#failure(`${name} ${why}${times}`));
       return;
     }
@@ -229,7 +229,7 @@ function killIfRunning(pid: number): void {
 function childrenOf(pid: number | undefined): readonly number[] {
   if (pid === undefined) return [];
   try {
-    const children = readFileSync(`/proc/${String(pid)}/task/${String(pid)}/children`, 'utf8');
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
     return children.split(' ').filter(Boolean).map(Number);
   } catch {
     return [];
@@ -242,7 +242,7 @@ function childrenOf(pid: number | undefined): readonly number[] {
  */
 export function startTime(pid: number): string {
   try {
-    const stat = readFileSync(`/proc/${String(pid)}/stat`, 'utf8');
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The command in parentheses may contain spaces; the start time is the 20th field after it.
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
   } catch {
@@ -279,7 +279,7 @@ export async function stopLeftover(pidFile: string, signal: NodeJS.Signals): Pro
     if (pid === undefined) break;
     process.kill(pid, waited >= 10_000 ? 'SIGKILL' : signal);
     if (waited > 15_000)
-      throw new PiwError('PIW_IN_USE', `process ${String(pid)} of an earlier farm can't be stopped`);
+      throw new PiwError('PIW_IN_USE', `process ${pid} of an earlier farm can't be stopped`);
     await sleep(100);
   }
   rmSync(pidFile, { force: true });

@@ -49,7 +49,7 @@ export function parseUsers(contents: string, file: string): readonly SlaveUser[]
     const [, publicKey = '', metadataJson = ''] = USER_LINE.exec(line) ?? [];
     const metadata = publicKey === '' ? undefined : parseJsonObject(metadataJson);
     if (typeof metadata?.['name'] !== 'string' || typeof metadata['added'] !== 'string') {
-      throw new PiwError('PIW_CONFIG', `${file}, line ${String(i + 1)}: not written by piw slaves`);
+      throw new PiwError('PIW_CONFIG', `${file}, line ${i + 1}: not written by piw slaves`);
     }
     const label = typeof metadata['label'] === 'string' ? metadata['label'] : null;
     return [{ name: metadata['name'], publicKey, label, added: metadata['added'] }];

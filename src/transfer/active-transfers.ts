@@ -165,7 +165,7 @@ export class ActiveTransfers {
     }
     const bucketTransfers = [...this.#transfers.values()].filter((other) => other.bucket === bucket);
     if (bucketTransfers.length >= MAX_TRANSFERS_PER_USER)
-      throw new PiwError('PIW_REFUSED', `${user} is already sending ${String(MAX_TRANSFERS_PER_USER)} files`);
+      throw new PiwError('PIW_REFUSED', `${user} is already sending ${MAX_TRANSFERS_PER_USER} files`);
     const incoming = this.#staging.openIncoming(id, user);
     if (!incoming)
       throw new PiwError('PIW_UNREACHABLE', 'another juggler has taken this transfer over; say HELLO again');

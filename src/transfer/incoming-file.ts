@@ -95,7 +95,7 @@ export class IncomingFile implements ExpectedFile {
     if (!range || !this.#files) return;
     // A torn note gets a line of its own. Missing digits at its end make its range shorter, never wrong.
     const line = Buffer.from(
-      `${this.#isLastNoteTorn ? '\n' : ''}${String(range.start)} ${String(range.end - range.start)}\n`,
+      `${this.#isLastNoteTorn ? '\n' : ''}${range.start} ${range.end - range.start}\n`,
     );
     this.#isLastNoteTorn = true;
     try {

@@ -109,10 +109,7 @@ export class RangeSender {
     const awaitAcknowledgement = async (): Promise<void> => {
       const answer = await this.#requestChunk(range);
       if (answer.verb === 'FETCH' && answer.offset < range.end) {
-        throw new PiwError(
-          'PIW_OBJECT_BROKEN',
-          `the bytes from offset ${String(answer.offset)} on were lost`,
-        );
+        throw new PiwError('PIW_OBJECT_BROKEN', `the bytes from offset ${answer.offset} on were lost`);
       }
       // CHUNK followed them on the same connection, so the client has sent them.
       for (const chunk of chunks) releaseChunk(chunk);

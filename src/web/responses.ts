@@ -62,12 +62,12 @@ async function sendOpenFile(
   const ranged = isUnencoded && request.method === 'GET' && rangeApplies(request, etag);
   const range = ranged ? parseRange(request.headers.range, size) : 'all';
   if (range === 'unsatisfiable') {
-    response.writeHead(416, { ...headers, 'content-range': `bytes */${String(size)}` }).end();
+    response.writeHead(416, { ...headers, 'content-range': `bytes */${size}` }).end();
     return;
   }
   const [start, end] = range === 'all' ? [0, size - 1] : range;
   if (encoding !== 'gunzip') headers['content-length'] = String(end - start + 1);
-  if (range !== 'all') headers['content-range'] = `bytes ${String(start)}-${String(end)}/${String(size)}`;
+  if (range !== 'all') headers['content-range'] = `bytes ${start}-${end}/${size}`;
   response.writeHead(range === 'all' ? 200 : 206, headers);
   if (request.method === 'HEAD' || size === 0) response.end();
   else await streamFile(opened, start, end, response);

@@ -86,9 +86,9 @@ function listen(server: Server, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE')
-        reject(new PiwError('PIW_PORT_IN_USE', `port ${String(port)} is already in use`));
+        reject(new PiwError('PIW_PORT_IN_USE', `port ${port} is already in use`));
       else if (error.code === 'EACCES')
-        reject(new PiwError('PIW_PORT_IN_USE', `this user is not allowed to listen on port ${String(port)}`));
+        reject(new PiwError('PIW_PORT_IN_USE', `this user is not allowed to listen on port ${port}`));
       else reject(error);
     });
     server.listen(port, host, () => {

@@ -94,5 +94,5 @@ export class CountryDatabase {
 
 async function fileStampOf(file: string): Promise<string> {
   const { mtimeMs, ino, size } = await stat(file);
-  return `${String(mtimeMs)} ${String(ino)} ${String(size)}`;
+  return `${mtimeMs} ${ino} ${size}`;
 }

@@ -47,7 +47,7 @@ export function fileRefusal(
   if (unbuiltTag !== undefined)
     return `${file.filename} is for ${unbuiltTag}, but the lease is for ${lease.abi}`;
   if (file.filesize > maxBytes)
-    return `${file.filename} has ${String(file.filesize)} bytes, above the limit of ${String(maxBytes)}`;
+    return `${file.filename} has ${file.filesize} bytes, above the limit of ${maxBytes}`;
   return undefined;
 }
 

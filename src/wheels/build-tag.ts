@@ -20,7 +20,7 @@ export function nextTaggedName(wheel: WheelName, others: readonly WheelName[]): 
   const numbers = others.map(({ build }) => BigInt(/^\d+/.exec(build ?? '')?.[0] ?? 0));
   const highest = numbers.reduce((a, b) => (b > a ? b : a), 0n);
   const { distribution, version, py, abi, platform } = wheel;
-  return `${distribution}-${version}-${String(highest + 1n)}-${py}-${abi}-${platform}.whl`;
+  return `${distribution}-${version}-${highest + 1n}-${py}-${abi}-${platform}.whl`;
 }
 
 /** Returns those of `names` that are wheels of the same name, version and tags, whatever their build tags. */

@@ -125,7 +125,7 @@ export class WheelStore {
     const state = this.staging.stateOf(expected, incoming);
     if (!state.done) {
       const missing = file.filesize - state.received;
-      return { verb: 'AGAIN', reason: `${String(missing)} bytes of ${file.filename} are missing` };
+      return { verb: 'AGAIN', reason: `${missing} bytes of ${file.filename} are missing` };
     }
     if (file.filesize > 0 && (incoming?.sha256 ?? (await digest(part))) !== file.filehash) {
       await this.staging.discardReceived(transferId);

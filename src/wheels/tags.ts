@@ -132,12 +132,11 @@ export function compareTargets(a: AbiOnPlatform, b: AbiOnPlatform): number {
 }
 
 /** Returns the version as `X.Y`. */
-export const pythonVersionOf = ({ major, minor }: ParsedTarget): string =>
-  `${String(major)}.${String(minor)}`;
+export const pythonVersionOf = ({ major, minor }: ParsedTarget): string => `${major}.${minor}`;
 
 /** Returns the Python tag: `cp311`, also for `cp311t`; `pp39`. */
 export const pyVersionTagOf = ({ implementation, major, minor }: ParsedTarget): string =>
-  `${implementation}${String(major)}${String(minor)}`;
+  `${implementation}${major}${minor}`;
 
 /** The tags in a wheel's filename, each possibly several joined with dots, and its reach; see reachOf. */
 export interface WheelTags {

@@ -147,7 +147,7 @@ async function readEntries(
   const metadataFiles = new Map<string, Buffer>();
   try {
     if (zip.entryCount > LIMITS.entries)
-      throw badWheel(filename, `it has too many entries: ${String(zip.entryCount)}`);
+      throw badWheel(filename, `it has too many entries: ${zip.entryCount}`);
     let unpacked = 0;
     let packed = 0;
     let nameBytes = 0;
@@ -239,7 +239,7 @@ function checkTags(name: WheelName, lines: readonly string[]): void {
   const expand = (...sets: readonly [py: string, abi: string, platform: string]): readonly string[] => {
     const [pys, abis, platforms] = sets.map((set) => set.split('.')) as [string[], string[], string[]];
     remaining -= pys.length * abis.length * platforms.length;
-    if (remaining < 0) throw badWheel(name.filename, `it has more than ${String(LIMITS.tags)} tags`);
+    if (remaining < 0) throw badWheel(name.filename, `it has more than ${LIMITS.tags} tags`);
     return pys.flatMap((py) =>
       abis.flatMap((abi) => platforms.map((platform) => `${py}-${abi}-${platform}`)),
     );

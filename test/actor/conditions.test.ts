@@ -34,7 +34,7 @@ void t.test('a flickering condition is logged once when it begins and once when 
   const conditions = new Conditions(await testBus(t, uniquePrefix()), log, clock, 'me');
   conditions.clear('disk-full', '/var/www');
   for (let times = 0; times < 10; times += 1) {
-    conditions.raise('disk-full', '/var/www', `no space left\non /var/www, ${String(times)}`);
+    conditions.raise('disk-full', '/var/www', `no space left\non /var/www, ${times}`);
     clock.advance(1000);
     conditions.clear('disk-full', '/var/www');
     clock.advance(1000);

@@ -8,7 +8,7 @@ function nicenessOf(inherited: number, nice: number): string {
   const script = `
     import { getPriority } from 'node:os';
     import { yieldTo } from ${JSON.stringify(PROCESS)};
-    await yieldTo(${String(nice)}, { warning: console.log });
+    await yieldTo(${nice}, { warning: console.log });
     console.log(getPriority());`;
   const args = ['-n', String(inherited), process.execPath, '--input-type=module', '-e', script];
   return spawnSync('nice', args, { encoding: 'utf8' }).stdout;

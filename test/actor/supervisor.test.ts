@@ -103,7 +103,7 @@ void t.test('a child is not killed because the whole machine stood still', async
   t.equal(readNotes(file).length, 1, 'it still runs');
   stop.abort();
   await running;
-  t.same(readNotes(file).at(-1), `stop one ${String(pid)}`);
+  t.same(readNotes(file).at(-1), `stop one ${pid}`);
 });
 
 /** Runs these children until the test ends or `stop` is called; `logLines` has the lines of the supervisor's log. */
@@ -185,7 +185,7 @@ void t.test(
     supervise(t, ['one', 'two', 'three'].map(delayedChild), {
       maxConcurrentStarts: 1,
       onProgress: ({ ready, of, missing }) =>
-        progress.push(`${String(ready)}/${String(of)} ${missing.join().replace(/ \(.*?\)/g, '')}`),
+        progress.push(`${ready}/${of} ${missing.join().replace(/ \(.*?\)/g, '')}`),
     });
     await until(() => progress.includes('3/3 '));
     t.same(

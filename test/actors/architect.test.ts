@@ -154,7 +154,7 @@ void t.test('READY is published after the prefetched builds were taken from the 
 
 void t.test('a build is granted to one slave, however many request it at once', async (t) => {
   const stage = await ArchitectStage.build(t);
-  const releases = Array.from({ length: 60 }, (_, n) => someRelease(`${String(n)}.0`));
+  const releases = Array.from({ length: 60 }, (_, n) => someRelease(`${n}.0`));
   await stage.add('a', ...releases);
   const batches = await Promise.all(Array.from({ length: 8 }, () => stage.nextMany(10)));
   const granted = batches.flat().filter((build) => build !== null);
@@ -169,7 +169,7 @@ void t.test(
   'no slave is turned away while there are enough builds, however many request at once',
   async (t) => {
     const stage = await ArchitectStage.build(t);
-    await stage.add('a', ...Array.from({ length: 300 }, (_, n) => someRelease(`${String(n)}.0`)));
+    await stage.add('a', ...Array.from({ length: 300 }, (_, n) => someRelease(`${n}.0`)));
     const granted = await stage.nextMany(100);
     t.equal(granted.filter((build) => build === null).length, 0);
     t.equal(new Set(granted).size, 100);
@@ -179,7 +179,7 @@ void t.test(
 void t.test('requests, releases and the backlog share the grants by weighted round robin', async (t) => {
   const stage = await ArchitectStage.build(t, { weights: [6, 3, 1] });
   for (const [priority, name] of ['backlog', 'release', 'request'].entries()) {
-    for (let n = 0; n < 60; n += 1) await stage.add(`${name}-${String(n)}`, someRelease('1.0', { priority }));
+    for (let n = 0; n < 60; n += 1) await stage.add(`${name}-${n}`, someRelease('1.0', { priority }));
   }
   const order: string[] = [];
   for (let n = 0; n < 50; n += 1) order.push((await stage.next())?.replace(/-.*/, '') ?? '');
@@ -189,11 +189,9 @@ void t.test('requests, releases and the backlog share the grants by weighted rou
 
 void t.test('a package with many releases does not delay the others', async (t) => {
   const stage = await ArchitectStage.build(t);
-  const releases = Array.from({ length: 500 }, (_, n) =>
-    someRelease(`${String(n)}.0`, { released: 1.8e12 + n }),
-  );
+  const releases = Array.from({ length: 500 }, (_, n) => someRelease(`${n}.0`, { released: 1.8e12 + n }));
   await stage.add('crowd', ...releases);
-  for (let n = 0; n < 30; n += 1) await stage.add(`one-${String(n)}`, someRelease('1.0'));
+  for (let n = 0; n < 30; n += 1) await stage.add(`one-${n}`, someRelease('1.0'));
   const order: string[] = [];
   for (let n = 0; n < 60; n += 1) order.push((await stage.next())?.replace(/[- ].*/, '') ?? '');
   t.equal(

@@ -202,7 +202,7 @@ async function replay(
     options.misbehaviour?.disorder === undefined
       ? (projects: Record<string, unknown>) => projects
       : decidable;
-  t.strictSame(comparable(await databaseState(farm.db)), comparable(truth(world)), `seed ${String(seed)}`);
+  t.strictSame(comparable(await databaseState(farm.db)), comparable(truth(world)), `seed ${seed}`);
   const mismatches = await farm.db.query(
     `(select version_id, target_id from queue except select version_id, target_id from builds_pending)
      union all (select version_id, target_id from builds_pending except select version_id, target_id from queue)`,
@@ -221,7 +221,7 @@ void t.test('a changelog is read from its beginning', async (t) => {
 /** Returns a world of projects p0, p1, …, with one release each. */
 function smallWorld(projects: number): World {
   const world = new World();
-  for (let n = 0; n < projects; n += 1) release(world, `p${String(n)}`, '1.0');
+  for (let n = 0; n < projects; n += 1) release(world, `p${n}`, '1.0');
   return world;
 }
 
@@ -435,7 +435,7 @@ void t.test('pages of live releases keep to the rate limit', async (t) => {
   // A second of its clock is 100 ms; a request may take a while to arrive.
   for (const [at, time] of times.entries()) {
     const after = time - (times[0] ?? 0);
-    t.ok(after >= at * 100 - 60, `page ${String(at)} after ${String(after)} ms`);
+    t.ok(after >= at * 100 - 60, `page ${at} after ${after} ms`);
   }
 });
 
@@ -485,7 +485,7 @@ void t.test('many packages that vanish at once are removed only after confirmati
   t.teardown(() => pypi.close());
   const { db, logLines } = await follow(t, pypi, { settings: { changelog: undefined, json: null } });
   await until(async () => (await offeredVersions(db)).split(', ').length === 15);
-  for (let n = 0; n < 12; n += 1) world.removeProject(`p${String(n)}`);
+  for (let n = 0; n < 12; n += 1) world.removeProject(`p${n}`);
   await until(() => logLines.some((line) => line.includes('piw feed --accept 12')));
   t.equal((await offeredVersions(db)).split(', ').length, 15, 'nothing is removed before');
   await acceptRemoval(db, 12);

@@ -41,8 +41,8 @@ function collectConditions(t: Test, bus: Bus): ConditionBoard {
 
 for (const [name, condition, begin, end] of OUTAGES) {
   void t.test(`a database that is ${name} only costs time`, async (t) => {
-    const versions = Array.from({ length: 3 }, (_, i) => `1.${String(i)}`);
-    const role = `r${String(process.pid)}${String(OUTAGES.findIndex(([outage]) => outage === name))}`;
+    const versions = Array.from({ length: 3 }, (_, i) => `1.${i}`);
+    const role = `r${process.pid}${OUTAGES.findIndex(([outage]) => outage === name)}`;
     const { db, bus, settings, prefix, logLines } = await testMaster(t, { versions, tasks: [] });
     const admin = await Database.open(adminDsn(), 'outage');
     // Superusers may connect whatever the limit.

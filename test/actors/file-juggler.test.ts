@@ -91,8 +91,8 @@ function sending(
 void t.test('a file is sent, verified and published, and its transfer leaves nothing behind', async (t) => {
   const { output, bus, wheel, expect, verify, published, prefix } = await stage(t);
   for (const bytes of [10, 100_000, 3 * SEGMENT_BYTES + 5]) {
-    const { path, file } = await wheel(bytes, `demo${String(bytes)}`);
-    const id = `t-${String(bytes)}`;
+    const { path, file } = await wheel(bytes, `demo${bytes}`);
+    const id = `t-${bytes}`;
     await expect(id, file);
     let sent = 0;
     await sendFile(sending(bus, id, file, path, { onSent: (n) => (sent += n) }));
@@ -121,10 +121,7 @@ void t.test('after the sender was interrupted, only the missing part is sent', a
   await first.drain();
   let resent = 0;
   await sendFile(sending(bus, 'x', file, path, { onSent: (bytes) => (resent += bytes) }));
-  t.ok(
-    resent >= file.filesize - sent && resent < file.filesize,
-    `${String(sent)} and ${String(resent)} bytes`,
-  );
+  t.ok(resent >= file.filesize - sent && resent < file.filesize, `${sent} and ${resent} bytes`);
   t.equal(sent + resent, file.filesize, 'what was stored before the interruption is not sent again');
   t.match(await verify('x'), { verb: 'VERIFIED' });
 });
@@ -159,8 +156,8 @@ void t.test('several jugglers share the work, and forward requests to the owner 
   const { stops, bus, wheel, expect, verify, published, logLines } = await stage(t, 3);
   const jobs = await Promise.all(
     Array.from({ length: 12 }, async (_, n) => ({
-      id: `x-${String(n)}`,
-      ...(await wheel(n % 2 === 0 ? 50_000 : 2 * SEGMENT_BYTES, `demo${String(n)}`)),
+      id: `x-${n}`,
+      ...(await wheel(n % 2 === 0 ? 50_000 : 2 * SEGMENT_BYTES, `demo${n}`)),
     })),
   );
   await Promise.all(
@@ -206,9 +203,9 @@ void t.test('a rebuilt wheel gets a build tag if the jugglers are configured to 
     await expect(id, file);
     await sendFile(sending(bus, id, file, path));
   };
-  for (const bytes of [10, 2 * SEGMENT_BYTES]) await deliver(`first-${String(bytes)}`, await wheel(bytes));
+  for (const bytes of [10, 2 * SEGMENT_BYTES]) await deliver(`first-${bytes}`, await wheel(bytes));
   t.match(await verify('first-10'), { verb: 'VERIFIED', filename: 'demo-1.0-py3-none-any.whl' });
-  const taken = await verify(`first-${String(2 * SEGMENT_BYTES)}`);
+  const taken = await verify(`first-${2 * SEGMENT_BYTES}`);
   t.match(
     taken,
     { verb: 'TAKEN', reason: /already published/ },
@@ -216,17 +213,13 @@ void t.test('a rebuilt wheel gets a build tag if the jugglers are configured to 
   );
   t.same(names(), ['demo-1.0-py3-none-any.whl']);
   for (const [n, bytes] of [10, 2 * SEGMENT_BYTES].entries()) {
-    const expectedVerdict = { verb: 'VERIFIED', filename: `demo-1.0-${String(n + 1)}-py3-none-any.whl` };
+    const expectedVerdict = { verb: 'VERIFIED', filename: `demo-1.0-${n + 1}-py3-none-any.whl` };
     const rebuilt = await wheel(bytes);
-    await deliver(`again-${String(n)}`, rebuilt);
-    t.match(await verify(`again-${String(n)}`, 'demo', true), expectedVerdict);
+    await deliver(`again-${n}`, rebuilt);
+    t.match(await verify(`again-${n}`, 'demo', true), expectedVerdict);
     // The outcome of that transfer is forgotten: the file is sent again.
-    await deliver(`once-more-${String(n)}`, rebuilt);
-    t.match(
-      await verify(`once-more-${String(n)}`, 'demo', n === 0),
-      expectedVerdict,
-      'a retry gets the same name',
-    );
+    await deliver(`once-more-${n}`, rebuilt);
+    t.match(await verify(`once-more-${n}`, 'demo', n === 0), expectedVerdict, 'a retry gets the same name');
     t.ok(
       logLines.some((line) => line.includes(`wheel published package=demo file=${expectedVerdict.filename}`)),
     );
@@ -283,9 +276,9 @@ void t.test('files of zero bytes and one byte are refused as bad wheels', async 
     const path = join(mkdtempSync(join(tmpdir(), 'piw-juggler-')), file.filename);
     writeFileSync(path, Buffer.alloc(size, 'x'));
     const tiny = { ...file, filesize: size, filehash: sha256(readFileSync(path)) };
-    await expect(`x-${String(size)}`, tiny);
-    await sendFile(sending(bus, `x-${String(size)}`, tiny, path));
-    t.match(await verify(`x-${String(size)}`), { verb: 'REFUSED', code: 'PIW_BAD_WHEEL' });
+    await expect(`x-${size}`, tiny);
+    await sendFile(sending(bus, `x-${size}`, tiny, path));
+    t.match(await verify(`x-${size}`), { verb: 'REFUSED', code: 'PIW_BAD_WHEEL' });
   }
 });
 

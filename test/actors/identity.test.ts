@@ -143,7 +143,7 @@ void t.test('an Oracle refuses a process of another protocol', async (t) => {
   const client = new ProtocolClient(bus, farmIdentity);
   t.match(await client.request('WHO', { version: '0.0.9/1' }), {
     verb: 'BYE',
-    reason: new RegExp(`with protocol ${String(PROTOCOL_VERSION)}; install the same version here`),
+    reason: new RegExp(`with protocol ${PROTOCOL_VERSION}; install the same version here`),
   });
 });
 

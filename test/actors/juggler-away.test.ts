@@ -22,7 +22,7 @@ t.setTimeout(120_000);
 
 const ABI = 'cp311';
 const HELLO: SlaveHello = {
-  version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+  version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
   build_timeout_s: 100,
   busy_interval_s: 30,
   py_version_tag: ABI,

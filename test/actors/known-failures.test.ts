@@ -27,7 +27,7 @@ async function stage(t: Test, options?: MasterOptions) {
   });
   let sessions = 0;
   const session = (lies?: Partial<FileState>) =>
-    new ScriptedSession(master.bus, `s${String((sessions += 1))}`, path, lies);
+    new ScriptedSession(master.bus, `s${(sessions += 1)}`, path, lies);
   /** Runs a session up to the answer to BUILT. */
   const built = async (lies?: Partial<FileState>) => {
     const slave = session(lies);

@@ -121,7 +121,7 @@ void t.test('a restarted Slave Driver finds the outcome of a transfer that it do
   await slave.send();
   // It has the file published, and is killed before it hears the outcome.
   const files = new ProtocolClient(bus, fileJuggler, undefined, { timeoutMs: 5000 });
-  const id = `${String(slave.lease)}-0`;
+  const id = `${slave.lease}-0`;
   await files.request('VERIFY', { transfer_id: id, package: 'demo', rebuilt: true, past: [] });
   await driver.stop();
   runTask(t, 'slave-driver', settings);

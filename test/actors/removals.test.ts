@@ -54,7 +54,7 @@ void t.test('a file whose build was lost serves the next slave that builds the s
   await first.send();
   const fileKey = { package: 'demo', filename: basename(path) };
   await files.request('VERIFY', {
-    transfer_id: `${String(first.lease)}-0`,
+    transfer_id: `${first.lease}-0`,
     package: 'demo',
     rebuilt: false,
     past: [],
@@ -82,7 +82,7 @@ void t.test('a file that another build has just published is waited for and not 
   await first.send();
   // The Slave Driver does not know about it: it belongs to an import or to another Slave Driver.
   await files.request('VERIFY', {
-    transfer_id: `${String(first.lease)}-0`,
+    transfer_id: `${first.lease}-0`,
     package: 'demo',
     rebuilt: false,
     past: [],

@@ -61,7 +61,7 @@ class FakeScribe extends Actor {
       },
       SITEMAP: () => done,
       PROJECT: ({ package: name }) => write(`PROJECT ${name}`),
-      LOG: ({ build_id }) => write(`LOG ${String(build_id)}`),
+      LOG: ({ build_id }) => write(`LOG ${build_id}`),
       SEARCH: () => {
         this.searches += 1;
         return done;

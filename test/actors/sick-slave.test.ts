@@ -18,10 +18,10 @@ async function stage(t: Test, packages: number, healthy = HEALTHY_SLAVES) {
   });
   const { bus, db, settings, logLines } = master;
   const startDriver = () => runTask(t, 'slave-driver', settings, { logLines });
-  for (let i = 0; i < packages; i += 1) await addReleases(db, `p${String(i)}`, 'feed', [someRelease('1.0')]);
+  for (let i = 0; i < packages; i += 1) await addReleases(db, `p${i}`, 'feed', [someRelease('1.0')]);
   const driver = startDriver();
   const sick = new SimulatedSlave(bus, 'sick', { label: 'attic' });
-  const others = Array.from({ length: healthy }, (_, i) => new SimulatedSlave(bus, `healthy-${String(i)}`));
+  const others = Array.from({ length: healthy }, (_, i) => new SimulatedSlave(bus, `healthy-${i}`));
   for (const slave of [sick, ...others]) await slave.hello();
   return {
     ...master,
@@ -75,7 +75,7 @@ void t.test(
     const farm = await stage(t, 150);
     const { sick, others, logLines, db, control, results, finalFailures } = farm;
     const builds = await untilSetAside(farm);
-    t.ok(builds <= 20, `after ${String(builds)} builds`);
+    t.ok(builds <= 20, `after ${builds} builds`);
     t.ok(await farm.isSetAside(sick));
     t.ok(
       logLines.some((line) =>
@@ -113,7 +113,7 @@ void t.test('it stays set aside when the Slave Driver or the slave is restarted'
   await driver.stop();
   const second = startDriver();
   const builds = 5 + (await untilSetAside(farm));
-  t.ok(builds <= 20, `after ${String(builds)} builds, some of them for an earlier Slave Driver`);
+  t.ok(builds <= 20, `after ${builds} builds, some of them for an earlier Slave Driver`);
   await second.stop();
   logLines.length = 0;
   startDriver();

@@ -107,7 +107,7 @@ async function stage(t: Test) {
   const master = await testMaster(t);
   const path = await makeWheel(master.output);
   let sessions = 0;
-  const session = () => new ScriptedSession(master.bus, `s${String((sessions += 1))}`, path);
+  const session = () => new ScriptedSession(master.bus, `s${(sessions += 1)}`, path);
   return {
     ...master,
     session,

@@ -28,7 +28,7 @@ export const dispatch: Benchmark = {
   async run({ slaves = 200, seconds = 180, oracles = 1 }, say) {
     return await withBenchEnvironment(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
       const builds = Math.ceil(BUILDS_PER_SECOND * seconds);
-      say(`filling the queue with ${String(builds)} builds`);
+      say(`filling the queue with ${builds} builds`);
       await fillQueue(dsn, builds, say);
       const master = startMaster({ oracles });
       const bus = await connect();
@@ -36,7 +36,7 @@ export const dispatch: Benchmark = {
         'GETABIS',
         {},
       );
-      say(`${String(slaves)} slaves for ${String(seconds)} s`);
+      say(`${slaves} slaves for ${seconds} s`);
       const roots = {
         master: master.pid,
         ...pids,
@@ -96,17 +96,17 @@ export async function fillQueue(dsn: string, builds: number, say: (line: string)
     const worker = async (): Promise<void> => {
       for (let n = nextPackage++; n < packages; n = nextPackage++) {
         const releases = Array.from({ length: VERSIONS_PER_PACKAGE }, (_, i) => ({
-          version: `1.${String(i)}`,
+          version: `1.${i}`,
           released: 1.6e12 + n * 1000 + i,
           yanked: null,
           has_sdist: true,
-          sdist_url: `https://example.org/p${String(n)}-1.${String(i)}.tar.gz`,
+          sdist_url: `https://example.org/p${n}-1.${i}.tar.gz`,
           sdist_sha256: sha256,
           requires_python: '>=3.8',
           priority: 0,
         }));
-        await addReleases(database, `p${String(n)}`, 'feed', releases);
-        if (n > 0 && n % 4000 === 0) say(`${String(n * VERSIONS_PER_PACKAGE)} …`);
+        await addReleases(database, `p${n}`, 'feed', releases);
+        if (n > 0 && n % 4000 === 0) say(`${n * VERSIONS_PER_PACKAGE} …`);
       }
     };
     await Promise.all([worker(), worker(), worker(), worker()]);

@@ -37,7 +37,7 @@ export const downloads: Benchmark = {
         const shape: LogShape = { lines, files, perSecond, begin: Date.now() - 2 * DAY_MS };
         const database = await Database.open(dsn, 'bench');
         try {
-          say(`adding ${String(files)} files, and writing a log of ${String(lines)} lines`);
+          say(`adding ${files} files, and writing a log of ${lines} lines`);
           await addFiles(database, files);
           const log = folder.join('access.log');
           const bytes = await writeLog(log, shape);
@@ -77,8 +77,7 @@ export const downloads: Benchmark = {
             );
             const count = row?.sum ?? 0;
             if (count >= lines) break;
-            if (pipe.exitCode !== null)
-              throw new Error(`piw logger exited after ${String(count)} of ${String(lines)} lines`);
+            if (pipe.exitCode !== null) throw new Error(`piw logger exited after ${count} of ${lines} lines`);
             cpuUsed = readCpu();
             await sleep(50);
           }
@@ -86,7 +85,7 @@ export const downloads: Benchmark = {
           await ended;
           const [rows] = await database.query<{ count: number }>('select count(*) from downloads');
           if (rows?.count !== lines)
-            throw new Error(`${String(rows?.count)} rows were written for ${String(lines)} lines`);
+            throw new Error(`${String(rows?.count)} rows were written for ${lines} lines`);
           const figures = {
             downloads_per_s: lines / elapsedS,
             took_s: elapsedS,
@@ -138,7 +137,7 @@ export async function addFiles(database: Database, files: number): Promise<void>
      select f.filename, v.version_id, 1, '', '', 1
      from unnest($1::text[], $2::text[], $3::text[]) as f (filename, package, version)
      join packages using (package) join versions v using (package_id, version)`,
-    [numbers.map(filenameOf), numbers.map(packageOf), numbers.map((n) => `1.${String(n % 8)}`)],
+    [numbers.map(filenameOf), numbers.map(packageOf), numbers.map((n) => `1.${n % 8}`)],
   );
 }
 
@@ -229,7 +228,7 @@ export async function copyRate(database: Database, shape: LogShape): Promise<num
 /** Returns the rows per second that one connection writes by `insert … select from unnest`. */
 async function unnestRate(database: Database, shape: LogShape): Promise<number> {
   const types = ['bigint', 'timestamptz', ...Array.from({ length: 12 }, () => 'text')];
-  const sql = `insert into downloads (${COLUMNS}) select * from unnest(${types.map((type, i) => `$${String(i + 1)}::${type}[]`).join(', ')})`;
+  const sql = `insert into downloads (${COLUMNS}) select * from unnest(${types.map((type, i) => `$${i + 1}::${type}[]`).join(', ')})`;
   const columnBatches = (await batches(database, shape)).map((rows) =>
     types.map((_, i) => rows.map((row) => row[i])),
   );
@@ -243,7 +242,7 @@ async function unnestRate(database: Database, shape: LogShape): Promise<number> 
  * the position of the log.
  */
 export async function directRate(database: Database, shape: LogShape): Promise<number> {
-  const [position] = await findLogs(database, `limit ${String(Math.random())}`, true);
+  const [position] = await findLogs(database, `limit ${Math.random()}`, true);
   const messages = [...stretches(shape, LIMIT_ROWS)].map(({ stretch, from, to }) => ({
     ...stretch.build(position?.[0] ?? 0, to, String(to)),
     from,
@@ -266,6 +265,6 @@ async function waitUntilLogTaken(database: Database, address: string, config: st
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const [code] = (await once(logger, 'exit')) as [number];
-  if (code !== 0) throw new Error(`piw logger exited with code ${String(code)} at ${address}`);
+  if (code !== 0) throw new Error(`piw logger exited with code ${code} at ${address}`);
   await database.query('select 1');
 }

@@ -23,9 +23,9 @@ const DISTROS = [
 ] as const;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
-export const packageOf = (file: number): string => `bench-${String(Math.floor(file / 8))}`;
+export const packageOf = (file: number): string => `bench-${Math.floor(file / 8)}`;
 export const filenameOf = (file: number): string =>
-  `bench_${String(Math.floor(file / 8))}-1.${String(file % 8)}.0-cp311-cp311-linux_armv7l.whl`;
+  `bench_${Math.floor(file / 8)}-1.${file % 8}.0-cp311-cp311-linux_armv7l.whl`;
 
 /** Generates the lines in Apache's combined format, 2000 at a time; always the same lines for a shape. */
 export function* logLines({ lines, files, begin, perSecond }: LogShape): Generator<string> {
@@ -45,7 +45,7 @@ export function* logLines({ lines, files, begin, perSecond }: LogShape): Generat
       const file = Math.floor((files + 1) ** random()) - 1;
       const host = `${String(random() * 200 + 11).slice(0, 2)}.${[0, 0, 0].map(() => Math.floor(random() * 250)).join('.')}`;
       part.push(
-        `${host} - - [${time}] "GET /simple/${packageOf(file)}/${filenameOf(file)} HTTP/1.1" 200 ${String(Math.floor(random() * 1e6))} "-" "${pick(agents)}"\n`,
+        `${host} - - [${time}] "GET /simple/${packageOf(file)}/${filenameOf(file)} HTTP/1.1" 200 ${Math.floor(random() * 1e6)} "-" "${pick(agents)}"\n`,
       );
     }
     yield part.join('');
@@ -54,7 +54,7 @@ export function* logLines({ lines, files, begin, perSecond }: LogShape): Generat
 
 function apacheTime(time: Date): string {
   const [year, month, day] = [time.getUTCFullYear(), time.getUTCMonth(), time.getUTCDate()];
-  return `${String(day).padStart(2, '0')}/${MONTHS[month] ?? ''}/${String(year)}:${time.toISOString().slice(11, 19)} +0000`;
+  return `${String(day).padStart(2, '0')}/${MONTHS[month] ?? ''}/${year}:${time.toISOString().slice(11, 19)} +0000`;
 }
 
 /** Returns a User-Agent of pip, escaped as in Apache's log. */

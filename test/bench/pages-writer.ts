@@ -21,7 +21,7 @@ const METADATA = `Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n${'Classifier
 function makeProject(name: string, round: number): Project {
   const files: ProjectFile[] = [];
   const projectVersions: Project['versions'] = Array.from({ length: versions }, (_, n) => {
-    const version = `1.${String(versions - n)}.${String(n === 0 ? round : 0)}`;
+    const version = `1.${versions - n}.${n === 0 ? round : 0}`;
     for (const abi of TARGETS.slice(0, filesPerVersion)) {
       const filename = `${name.replaceAll('-', '_')}-${version}-${abi}-${abi}-linux_aarch64.whl`;
       files.push({
@@ -105,7 +105,7 @@ const DISTINCT = 4;
 const distinct: RenderInput[][] = Array.from({ length: ROUNDS }, (_, round) =>
   Array.from({ length: DISTINCT }, (__, n) => {
     // As decoded from a message.
-    const decoded = decode(encode(makeProject(`package-${String(n)}`, round))) as Project;
+    const decoded = decode(encode(makeProject(`package-${n}`, round))) as Project;
     return {
       project: decoded,
       files: [...decoded.files].reverse(),
@@ -117,7 +117,7 @@ const distinct: RenderInput[][] = Array.from({ length: ROUNDS }, (_, round) =>
 function* renderInputs(round: number): Generator<RenderInput> {
   for (let n = 0; n < packages; n += 1) {
     const template = distinct[round]?.[n % DISTINCT];
-    if (template) yield { ...template, project: { ...template.project, package: `package-${String(n)}` } };
+    if (template) yield { ...template, project: { ...template.project, package: `package-${n}` } };
   }
 }
 

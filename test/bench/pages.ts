@@ -39,7 +39,7 @@ export const pages: Benchmark = {
       const packages = Math.ceil((name === 'small' ? small : large) / scribes);
       for (const mode of ['render', 'write'] as const) {
         say(
-          `${name}: ${String(packages * scribes)} packages, ${mode === 'render' ? 'rendered and written' : 'written only'}`,
+          `${name}: ${packages * scribes} packages, ${mode === 'render' ? 'rendered and written' : 'written only'}`,
         );
         const results = await measureRounds(scribes, mode, [versions, files, packages]);
         const rates = results.map((round) => round.reduce((total, { rate }) => total + rate, 0));

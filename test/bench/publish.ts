@@ -22,7 +22,7 @@ export const publish: Benchmark = {
   async run({ slaves = 50, seconds = 60, kilobytes = 50 }, say) {
     return await withBenchEnvironment(say, async ({ nats, dsn, limits, pids, startMaster, connect }) => {
       const builds = Math.ceil(BUILDS_PER_SECOND * seconds);
-      say(`filling the queue with ${String(builds)} builds`);
+      say(`filling the queue with ${builds} builds`);
       await fillQueue(dsn, builds, say);
       const master = startMaster({});
       const bus = await connect();
@@ -30,7 +30,7 @@ export const publish: Benchmark = {
         'GETABIS',
         {},
       );
-      say(`${String(slaves)} slaves for ${String(seconds)} s`);
+      say(`${slaves} slaves for ${seconds} s`);
       const roots = { master: master.pid, ...pids, slaves: process.pid };
       const before = cpuSeconds(roots);
       let after = before;

@@ -46,7 +46,7 @@ export async function fillPypiShape(
     const sizes = [...large, [Math.max(1, Math.ceil((versions - largeVersions) / 6)), 6]] as const;
     let first = 0;
     for (const [count, each] of sizes) {
-      say(`adding ${String(count)} packages with ${String(each)} versions`);
+      say(`adding ${count} packages with ${each} versions`);
       await runInSlices(
         `insert into packages (package, origin) select 'p' || n, 'feed' from generate_series($1::int, $2::int - 1) n`,
         first,
@@ -56,10 +56,10 @@ export async function fillPypiShape(
       await runInSlices(
         `insert into versions (package_id, version, sort_key, released, has_sdist, origin, sdist_url, sdist_sha256)
          select package_id, '1.' || i, '10010b0011b' || lpad(length(i::text)::text, 3, '0') || i || 'a4010',
-           '2016-01-01'::timestamptz + (i + random()) / ${String(each)} * interval '3650 days', true, 'feed',
+           '2016-01-01'::timestamptz + (i + random()) / ${each} * interval '3650 days', true, 'feed',
            'https://files.example.org/' || package || '-1.' || i || '.tar.gz', repeat('a', 64)
          from generate_series($1::int, $2::int - 1) n join packages on package = 'p' || n,
-           generate_series(1, ${String(each)}) i`,
+           generate_series(1, ${each}) i`,
         first,
         first + count,
         Math.max(1, Math.floor(50_000 / each)),
@@ -74,10 +74,10 @@ export async function fillPypiShape(
          where substring(t.abi from 4)::int >= $2`,
         [specifier, Number(specifier.slice(4))],
       );
-      say(`setting requires-python ${specifier} for ${String(share)} % of the versions`);
+      say(`setting requires-python ${specifier} for ${share} % of the versions`);
       await runInSlices(
         `update versions set specifier_id = (select max(specifier_id) from specifiers)
-         where version_id between $1::bigint and $2::bigint - 1 and version_id % 100 between ${String(from)} and ${String(from + share - 1)}`,
+         where version_id between $1::bigint and $2::bigint - 1 and version_id % 100 between ${from} and ${from + share - 1}`,
         1,
         versions * 1.2,
         500_000,

@@ -37,7 +37,7 @@ export const queue: Benchmark = {
   options: { versions: 5_000_000, abis: 4, seconds: 30 },
   async run({ versions = 5_000_000, abis = 4, seconds = 30 }, say) {
     return await withBenchEnvironment(say, async ({ nats, dsn, limits, startMaster, connect, settle }) => {
-      say(`filling the database with ${String(versions)} versions`);
+      say(`filling the database with ${versions} versions`);
       await fillPypiShape(dsn, { versions, abis }, say);
       // A real farm with such a queue was not filled a moment ago.
       say('waiting until the database has settled');
@@ -53,9 +53,7 @@ export const queue: Benchmark = {
       await sleep(3000);
       const load = new SlaveDriverLoad(bus, database, abisOf(abis));
       await load.hello();
-      say(
-        `sending ${String(REQUESTS_PER_S)} requests per second: ${String(WARM_UP_S)} s to warm up, then ${String(seconds)} s`,
-      );
+      say(`sending ${REQUESTS_PER_S} requests per second: ${WARM_UP_S} s to warm up, then ${seconds} s`);
       await load.run(WARM_UP_S);
       const quiet = await load.run(seconds);
       say('adding an ABI under load');
@@ -76,7 +74,7 @@ export const queue: Benchmark = {
       say('applying events of a changelog');
       const changelog = await measureEvents(bus, database, seconds / 2, 'all');
       await database.query('delete from pages_backlog');
-      say(`resting for ${String(REST_S)} s`);
+      say(`resting for ${REST_S} s`);
       await sleep(REST_S * 1000);
       const pss = pssOf(master.pid ?? 0);
       await database.close();
@@ -118,7 +116,7 @@ async function firstBuild(address: string, abi: string, startedAt: number): Prom
     patienceMs: 60_000,
   });
   await client.request('HELLO', {
-    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+    version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
     build_timeout_s: 3600,
     busy_interval_s: 30,
     py_version_tag: abi,
@@ -172,7 +170,7 @@ class SlaveDriverLoad {
       const abi = this.#abis[n % this.#abis.length] ?? '';
       const { slave_id } = await client.request('HELLOSLAVE', {
         user: 'bench',
-        session: `s${String(n)}`,
+        session: `s${n}`,
         label: 'bench',
         abi,
         platform: PLATFORM,
@@ -280,8 +278,8 @@ async function measureEvents(
     for (let n = 0; n < 10_000; n += 1) {
       const [release, actionIndex] =
         kind === 'release' ? [Math.floor(serial / 2), serial % 2] : [Math.floor(serial / 4), serial % 4];
-      const name = `${kind}-${String(Math.floor(release / 8))}`;
-      const version = `1.${String(release % 8)}`;
+      const name = `${kind}-${Math.floor(release / 8)}`;
+      const version = `1.${release % 8}`;
       const actions = [
         'new release',
         `add source file ${name}-${version}.tar.gz`,

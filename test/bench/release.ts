@@ -38,16 +38,16 @@ export const release: Benchmark = {
           'pypi-xmlrpc': `${pypi.url}/pypi`,
           'pypi-simple': `${pypi.url}/simple/`,
           'pypi-json': `${pypi.url}/pypi`,
-          'poll-interval': `${String(POLL_S)}s`,
+          'poll-interval': `${POLL_S}s`,
         });
         const idle = await IdleSlave.start(nats.slave);
         say('building the backlog first');
         while ((await idle.build(3000)) !== undefined);
-        say(`publishing ${String(releases)} releases, polled every ${String(POLL_S)} s`);
+        say(`publishing ${releases} releases, polled every ${POLL_S} s`);
         const latencies: number[] = [];
         const pollWaits: number[] = [];
         for (let n = 0; n < releases; n += 1) {
-          const name = `bench-release-${String(n)}`;
+          const name = `bench-release-${n}`;
           // Requests are recorded in the order of their answers: all from this index on show the release.
           const earlierRequests = pypi.requests.length;
           world.now = Math.floor(Date.now() / 1000);
@@ -115,7 +115,7 @@ class IdleSlave {
     const slave = new IdleSlave(bus);
     void slave.#listen();
     await slave.#slaveDriver.request('HELLO', {
-      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+      version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
       build_timeout_s: 3600,
       busy_interval_s: 30,
       py_version_tag: ABI,

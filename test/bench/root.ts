@@ -23,7 +23,7 @@ export async function measureRoot(
     const bus = await connect();
     const client = new ProtocolClient(bus, scribe, undefined, { timeoutMs: 300_000, patienceMs: 300_000 });
     const database = await Database.open(dsn, 'bench', { connections: 1 });
-    say(`listing ${String(names)} names`);
+    say(`listing ${names} names`);
     await database.query(
       `insert into listed_packages (package, serial)
        select 'package-' || substr(md5(n::text), 1, 4 + n % 9) || '-' || n, 1000 + n from generate_series(1, $1::int) n`,
@@ -35,7 +35,7 @@ export async function measureRoot(
     const [pid] = actorPids('the-scribe', master.pid);
     if (pid === undefined) throw new Error('no Scribe is running');
     // Resets the peak of the resident memory.
-    writeFileSync(`/proc/${String(pid)}/clear_refs`, '5');
+    writeFileSync(`/proc/${pid}/clear_refs`, '5');
     const durations: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
       const startedAt = performance.now();
@@ -49,7 +49,7 @@ export async function measureRoot(
     );
     const listed = (JSON.parse(readFileSync(pagePaths[1] ?? '', 'utf8')) as { projects: unknown[] }).projects
       .length;
-    if (listed !== names) throw new Error(`the root lists ${String(listed)} of ${String(names)} packages`);
+    if (listed !== names) throw new Error(`the root lists ${listed} of ${names} packages`);
     const rawDurations: number[] = [];
     for (let round = 0; round < rounds; round += 1)
       rawDurations.push(
@@ -74,7 +74,7 @@ export async function measureRoot(
 function writeMs(contents: readonly Buffer[], folder: string): number {
   const startedAt = performance.now();
   for (const [n, bytes] of contents.entries()) {
-    const file = openSync(join(folder, `limit-${String(n)}`), 'w');
+    const file = openSync(join(folder, `limit-${n}`), 'w');
     for (let offset = 0; offset < bytes.length; offset += 500_000)
       writeSync(file, bytes, offset, Math.min(500_000, bytes.length - offset));
     closeSync(file);

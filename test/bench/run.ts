@@ -27,9 +27,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));
   if (argv.includes('--list') || name === undefined) {
     for (const benchmark of BENCHMARKS) {
-      const flags = Object.entries(benchmark.options).map(
-        ([option, value]) => `--${option} ${String(value)}`,
-      );
+      const flags = Object.entries(benchmark.options).map(([option, value]) => `--${option} ${value}`);
       process.stdout.write(`${benchmark.name.padEnd(12)}${benchmark.summary} (${flags.join(' ')})\n`);
     }
     return argv.includes('--list') ? 0 : 2;
@@ -65,7 +63,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const table = (title: string, entries: BenchFigures) => {
       process.stdout.write(`${title}\n`);
       for (const [key, value] of Object.entries(entries))
-        process.stdout.write(`  ${key.padEnd(32)}${String(value)}\n`);
+        process.stdout.write(`  ${key.padEnd(32)}${value}\n`);
     };
     table('figures', result.figures);
     table('limits of this machine during this run', result.limits);

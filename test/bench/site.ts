@@ -42,7 +42,7 @@ async function searchFigures(
   names: number,
   say: (line: string) => void,
 ): Promise<BenchFigures> {
-  say(`generating ${String(names)} names`);
+  say(`generating ${names} names`);
   packageNames(names);
   say('writing the search over all names');
   const searchSite = new Site({ outputPath: folder, publicUrl: null });
@@ -59,10 +59,10 @@ async function searchFigures(
   await searchSite.writeSearch(paged(searchRows(names)));
   const rewriteMs = performance.now() - rewriteStart;
   clearInterval(memorySampler);
-  say(`measuring what ${String(SEARCH_COUNT)} searches load`);
+  say(`measuring what ${SEARCH_COUNT} searches load`);
   const loads: SearchLoad[] = [];
   for (const name of sampleNames(names, SEARCH_COUNT)) loads.push(await typedSearchLoad(folder, name));
-  say(`measuring what ${String(SEARCH_COUNT)} searches with a typo load`);
+  say(`measuring what ${SEARCH_COUNT} searches with a typo load`);
   const random = seededNumbers(17);
   const mistyped: Awaited<ReturnType<typeof mistypedSearchLoad>>[] = [];
   for (const name of sampleNames(names, SEARCH_COUNT))
@@ -93,7 +93,7 @@ function writesPerSecond(folder: string): number {
   const startedAt = performance.now();
   for (let i = 0; i < 5000; i += 1) {
     writeFileSync(join(folder, 'limit/new'), content);
-    renameSync(join(folder, 'limit/new'), join(folder, `limit/${String(i)}`));
+    renameSync(join(folder, 'limit/new'), join(folder, `limit/${i}`));
   }
   const elapsedMs = performance.now() - startedAt;
   rmSync(join(folder, 'limit'), { recursive: true });
@@ -206,7 +206,7 @@ async function firstResults(
 ): Promise<BenchFigures> {
   const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
   const browser = (await startBrowser()) as HeadlessBrowser;
-  const base = `http://127.0.0.1:${String(server.port)}/packages.html`;
+  const base = `http://127.0.0.1:${server.port}/packages.html`;
   const measure = async (text: string): Promise<number> => {
     const page = await browser.newPage();
     await page.goto(base);
@@ -223,7 +223,7 @@ async function firstResults(
     return elapsedMs;
   };
   try {
-    say(`searching for ${String(names.length)} names in a browser`);
+    say(`searching for ${names.length} names in a browser`);
     const first: number[] = [];
     const whole: number[] = [];
     const mistyped: number[] = [];

@@ -56,7 +56,7 @@ async function main({
     Array.from({ length: CONNECTIONS }, (_, i) =>
       Bus.connect({
         address,
-        name: `slaves ${String(i)}`,
+        name: `slaves ${i}`,
         inboxPrefix: '_INBOX_slave',
         bucket: 'piw-slave-slave',
       }),
@@ -70,7 +70,7 @@ async function main({
   const clients = Array.from(
     { length: slaves },
     (_, i) =>
-      new ProtocolClient(busOf(i), slaveDriver, ['slave', 'slave', `s${String(i)}`], {
+      new ProtocolClient(busOf(i), slaveDriver, ['slave', 'slave', `s${i}`], {
         timeoutMs: 30_000,
         patienceMs: 60_000,
       }),
@@ -92,7 +92,7 @@ async function main({
   const progressTimer = setInterval(
     () =>
       process.send?.({
-        line: `${String(Math.round((performance.now() - startedAt) / 1000))} s: ${String(buildLatencies.length)} builds`,
+        line: `${Math.round((performance.now() - startedAt) / 1000)} s: ${buildLatencies.length} builds`,
       }),
     10_000,
   );
@@ -128,7 +128,7 @@ async function main({
             bus: busOf(i),
             clock: systemClock,
             user: 'slave',
-            session: `s${String(i)}`,
+            session: `s${i}`,
             file,
             transferId: answer.transfer_id,
             read: (offset, length) => [bytes.subarray(offset, offset + length)],
@@ -164,13 +164,13 @@ async function main({
 
 async function hello(master: ProtocolClient<typeof slaveDriver.verbs>, number: number): Promise<void> {
   const answer = await master.request('HELLO', {
-    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+    version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
     build_timeout_s: 3600,
     busy_interval_s: 30,
     py_version_tag: 'cp311',
     abi_tag: 'cp311',
     platform_tag: 'linux_x86_64',
-    label: `simulated ${String(number)}`,
+    label: `simulated ${number}`,
     os_name: 'none',
     os_version: '',
     board: null,

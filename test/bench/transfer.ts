@@ -68,11 +68,11 @@ export const transfer: Benchmark = {
         const measuredPids = { nats: pids.nats, sender: slave.pid, juggler };
         const costs: BenchFigures[] = [];
         for (let round = 0; round < rounds; round += 1) {
-          const job = makeJob(`large${String(round)}`, size);
+          const job = makeJob(`large${round}`, size);
           const before = cpuSeconds(measuredPids);
           const rate = await deliver(bus, slave, job);
           costs.push(cpuCost(before, cpuSeconds(measuredPids), megabytes, 'mb'));
-          say(`sent ${String(megabytes)} MB at ${rate.toFixed(0)} MB/s`);
+          say(`sent ${megabytes} MB at ${rate.toFixed(0)} MB/s`);
           rates.push(rate);
           rmSync(job.path);
           await measure();
@@ -84,13 +84,13 @@ export const transfer: Benchmark = {
         };
         slave.kill();
         const rtt = await overSlowLink(bus, nats.slave, rounds, (n) =>
-          makeJob(`far${String(n)}`, rtt_megabytes * 1e6),
+          makeJob(`far${n}`, rtt_megabytes * 1e6),
         );
         say(
-          `sent ${String(rtt_megabytes)} MB with an RTT of 20 ms at ${rtt.map((rate) => rate.toFixed(0)).join(', ')} MB/s`,
+          `sent ${rtt_megabytes} MB with an RTT of 20 ms at ${rtt.map((rate) => rate.toFixed(0)).join(', ')} MB/s`,
         );
         const load = await whileFilesArrive(bus, nats.slave, {
-          jobs: Array.from({ length: CONCURRENT_FILES }, (_, n) => makeJob(`four${String(n)}`, size)),
+          jobs: Array.from({ length: CONCURRENT_FILES }, (_, n) => makeJob(`four${n}`, size)),
           say,
           work: async () => {
             let finished = false;
@@ -179,7 +179,7 @@ async function whileFilesArrive<T>(
   finished = true;
   await Promise.all(sending);
   const rate = (files * (jobs[0]?.file.filesize ?? 0)) / 1e3 / (performance.now() - startedAt);
-  say(`sent ${String(files)} files, ${String(jobs.length)} at a time, at ${rate.toFixed(0)} MB/s`);
+  say(`sent ${files} files, ${jobs.length} at a time, at ${rate.toFixed(0)} MB/s`);
   for (const slave of slaves) slave.kill();
   return result;
 }

@@ -23,7 +23,7 @@ export const watcher: Benchmark = {
       await Promise.all([waitUntilStarted(otherProcesses, processes), waitUntilStarted(build, tree)]);
       const { pid = 0 } = build;
       const present = processIds().length;
-      say(`${String(present)} processes are running, ${String(tree)} of them in the build`);
+      say(`${present} processes are running, ${tree} of them in the build`);
       const idle = await measure(folder, 0, seconds / 4);
       const watching = await measure(folder, pid, seconds);
       return {
@@ -34,7 +34,7 @@ export const watcher: Benchmark = {
         limits: {
           idle_process_ms_per_s: idle.cpuMs / idle.seconds,
           read_stat_of_all_ms: millisecondsFor(() => {
-            for (const id of processIds()) readProcFile(`/proc/${String(id)}/stat`);
+            for (const id of processIds()) readProcFile(`/proc/${id}/stat`);
           }),
           read_children_of_build_ms: millisecondsFor(() => {
             for (let next = [String(pid)]; next.length > 0;) {
@@ -66,7 +66,7 @@ function spawnSleepers(count: number, env: Readonly<Record<string, string>> = {}
 
 async function waitUntilStarted({ stdout }: ChildProcess, count: number): Promise<void> {
   if (stdout) for await (const _ of stdout) return;
-  throw new Error(`failed to start ${String(count)} processes`);
+  throw new Error(`failed to start ${count} processes`);
 }
 
 async function measure(folder: string, pid: number, seconds: number): Promise<WatcherReport> {

@@ -18,7 +18,7 @@ t.test('an index’s password reaches both pips, but neither arguments nor the l
   t.ok(result.status, result.output);
   // A redacted password would appear as ****.
   const started = lines.filter((line) => line.includes('started as'));
-  t.match(started.join('\n'), `-i http://127.0.0.1:${String(index.port)}/simple`);
+  t.match(started.join('\n'), `-i http://127.0.0.1:${index.port}/simple`);
   t.notMatch(started.join('\n'), '****');
   t.match(result.output, /netrc machine 127\.0\.0\.1 login "?me"? password "?\*{4}"?$/m);
   for (const text of [result.output, lines.join('\n')]) {

@@ -41,7 +41,7 @@ function failingSdist(
   files: SourceFiles | ((stem: string) => Buffer),
 ): FailingSdist {
   sdistCount += 1;
-  const name = `piw-failing-${String(sdistCount)}-${label}`;
+  const name = `piw-failing-${sdistCount}-${label}`;
   const stem = `${name.replaceAll('-', '_')}-1.0`;
   const pkgInfo = `Metadata-Version: 2.1\nName: ${name}\nVersion: 1.0\n`;
   const contents =
@@ -181,7 +181,7 @@ export const FAILING_SDISTS: readonly FailingSdist[] = [
       [`${stem}/setup.py`, Buffer.from(MINIMAL_SETUP_PY)],
       [`${stem}/data.bin`, createHash('sha512').update('x').digest()],
       ...Array.from({ length: 200 }, (_, n): [string, Buffer] => [
-        `${stem}/${String(n)}.txt`,
+        `${stem}/${n}.txt`,
         createHash('sha512').update(String(n)).digest(),
       ]),
     ]);

@@ -88,7 +88,7 @@ async function main(): Promise<number> {
     await ownIndex.stop();
   }
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
-  console.log(`${String(selected.length - mismatches)} of ${String(selected.length)} as expected`);
+  console.log(`${selected.length - mismatches} of ${selected.length} as expected`);
   return mismatches === 0 ? 0 : 1;
 }
 

@@ -40,7 +40,7 @@ export class IndexServer {
   get url(): string {
     const { login } = this.#options;
     const userInfo = login ? `${encodeURIComponent(login.user)}:${encodeURIComponent(login.password)}@` : '';
-    return `http://${userInfo}127.0.0.1:${String(this.port)}/simple`;
+    return `http://${userInfo}127.0.0.1:${this.port}/simple`;
   }
 
   async stop(): Promise<void> {

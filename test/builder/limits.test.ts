@@ -81,7 +81,7 @@ t.test(
     { diskFree: 2 ** 60 },
     {
       failureClass: 'disk',
-      sentence: `less than ${String(2 ** 40)} MB was free on the slave's disk`,
+      sentence: `less than ${2 ** 40} MB was free on the slave's disk`,
     },
   ),
 );

@@ -32,7 +32,7 @@ t.test('a log over its limit keeps its first and last half, in whatever chunks i
     const chunks = Array.from({ length: Math.ceil(4000 / size) }, (_, n) =>
       text.slice(n * size, (n + 1) * size),
     );
-    t.equal(logOf(100, chunks).text, expected, `in chunks of ${String(size)}`);
+    t.equal(logOf(100, chunks).text, expected, `in chunks of ${size}`);
   }
   t.end();
 });

@@ -34,7 +34,7 @@ export async function startMisbehavingIndex(
   const home = join(folder, 'slave');
   mkdirSync(join(home, 'code'), { recursive: true });
   for (const file of SLAVE_FILES) writeFileSync(join(home, file), 'contents');
-  const daemonWord = `piw-kinds-${String(process.pid)}`;
+  const daemonWord = `piw-kinds-${process.pid}`;
   const { bavail, bsize } = statfsSync(folder);
   let serverAddress = '';
   const sdists: MisbehavingSdist[] = [
@@ -172,7 +172,7 @@ export async function startMisbehavingIndex(
       return packFixture(fixture, { version });
     }),
   );
-  serverAddress = `127.0.0.1:${String(index.port)}/simple/piw-fixture-plain`;
+  serverAddress = `127.0.0.1:${index.port}/simple/piw-fixture-plain`;
   return { sdists, url: index.url, stop: () => index.stop() };
 }
 

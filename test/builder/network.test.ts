@@ -47,7 +47,7 @@ async function tests(): Promise<void> {
   const env = {
     PIP_RETRIES: '0',
     // With a prefix, because a plain address would be passed on to proxies.
-    PIW_TEST_SERVER: `at:127.0.0.1:${String(index.port)}/simple/piw-fixture-plain`,
+    PIW_TEST_SERVER: `at:127.0.0.1:${index.port}/simple/piw-fixture-plain`,
   };
   const build = async (t: Parameters<typeof createTestBuilder>[0], network: string) => {
     const workDir = temporaryFolder(t);

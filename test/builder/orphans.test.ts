@@ -45,7 +45,7 @@ async function tests(): Promise<void> {
     const where = mode === 'auto' ? 'in a sandbox' : 'without one';
     const skip = process.platform !== 'linux' && 'needs Linux';
     t.test(`a build dies with its slave when the slave is killed, ${where}`, { skip }, async (t) => {
-      const word = `piw-test-orphan-${mode}-${String(process.pid)}`;
+      const word = `piw-test-orphan-${mode}-${process.pid}`;
       const childInput: OrphanBuild = { url: index.url, mode, workDir: temporaryFolder(t), word };
       const child = spawn(process.execPath, [fileURLToPath(import.meta.url)], {
         env: { ...process.env, PIW_TEST_ORPHANS: JSON.stringify(childInput) },

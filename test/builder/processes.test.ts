@@ -54,7 +54,7 @@ function isRunning(pid: number): boolean {
   } catch {
     return false;
   }
-  return !existsSync('/proc') || !/^State:\s*Z/m.test(readFileSync(`/proc/${String(pid)}/status`, 'utf8'));
+  return !existsSync('/proc') || !/^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 }
 
 const onlyLinux = process.platform === 'linux' ? {} : { skip: 'needs Linux to find daemons' };

@@ -164,8 +164,7 @@ async function build(): Promise<number> {
     await misbehaving.stop();
   }
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
-  if (!values.list)
-    console.log(mismatches === 0 ? 'all as expected' : `${String(mismatches)} not as expected`);
+  if (!values.list) console.log(mismatches === 0 ? 'all as expected' : `${mismatches} not as expected`);
   return mismatches === 0 ? 0 : 1;
 }
 

@@ -29,7 +29,7 @@ t.teardown(() => {
   server.closeAllConnections();
   server.close();
 });
-const url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/simple`;
+const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/simple`;
 
 t.test('packing the samples again gives the same bytes', async (t) => {
   const otherRoot = temporaryFolder(t);

@@ -99,7 +99,7 @@ for (const mode of ['auto', 'none']) {
   const onlyLinux = process.platform === 'linux' ? {} : { skip: 'needs Linux' };
   t.test(`a daemon that drops every mark of its build does not outlive ${where}`, onlyLinux, async (t) => {
     const workDir = temporaryFolder(t);
-    const word = `piw-test-${mode}-${String(process.pid)}`;
+    const word = `piw-test-${mode}-${process.pid}`;
     const env = { PIP_RETRIES: '0', PIW_TEST_WORD: word };
     const confinement = await confine({ ...BASE_OPTIONS, mode, env, workDir });
     const { builder, request } = createTestBuilder(t, index.url, { workDir, confinement, env });
@@ -202,7 +202,7 @@ t.test('the folder of an interrupted sandbox test has the name of a build folder
   const program = join(temporaryFolder(t), 'bwrap');
   writeFileSync(program, `#!/bin/sh\nls ${workDir} >&2\nexit 1\n`, { mode: 0o755 });
   const { notice } = await confine({ ...BASE_OPTIONS, workDir, program });
-  t.match(notice, new RegExp(`: build-${String(process.pid)}-\\d+-\\w{6}$`));
+  t.match(notice, new RegExp(`: build-${process.pid}-\\d+-\\w{6}$`));
 });
 
 t.test('without a working bubblewrap the configuration decides whether to build', async (t) => {

@@ -123,7 +123,7 @@ async function compare(): Promise<number> {
   const buildSites = [await createSite('day', {}), await createSite('three-days-later', shiftedEnv)];
   console.log(
     `${interpreter.implementation} ${interpreter.version}, pip ${interpreter.pipVersion}, ${interpreter.platformTag}; ` +
-      `${buildSites[0]?.confinement.notice ?? 'in a sandbox'}; the second build's clock is ${String(clockAhead(interpreter, shiftedEnv))} days ahead`,
+      `${buildSites[0]?.confinement.notice ?? 'in a sandbox'}; the second build's clock is ${clockAhead(interpreter, shiftedEnv)} days ahead`,
   );
   let different = 0;
   for (const { name, version, description, requiredProgram } of packages) {
@@ -136,7 +136,7 @@ async function compare(): Promise<number> {
     console.log(`${`${name} ${version}`.padEnd(28)} ${description.padEnd(42)} ${outcome}`);
   }
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
-  console.log(different === 0 ? 'all identical' : `${String(different)} not identical`);
+  console.log(different === 0 ? 'all identical' : `${different} not identical`);
   return different === 0 ? 0 : 1;
 
   async function createSite(name: string, extraEnv: Readonly<Record<string, string>>) {
@@ -182,7 +182,7 @@ async function compare(): Promise<number> {
       if (result.output.includes('cannot be preloaded')) return 'its clock could not be shifted';
       const [file] = result.files;
       if (!file) return `not built: ${result.output.trimEnd().split('\n').at(-1) ?? ''}`;
-      const copiedWheel = join(folder, `${String(i)}.whl`);
+      const copiedWheel = join(folder, `${i}.whl`);
       writeFileSync(copiedWheel, readFileSync(file.path));
       paths.push(copiedWheel);
       await builder.clean();

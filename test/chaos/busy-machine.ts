@@ -86,7 +86,7 @@ async function checkFarm(): Promise<void> {
   const passed = code === 0 && restarts.length === 0;
   if (!passed) faults += 1;
   print(
-    `farm at niceness ${values.nice}: ready after ${ready}, published and exited after ${secondsSince(start)} with code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  FAILED'}`,
+    `farm at niceness ${values.nice}: ready after ${ready}, published and exited after ${secondsSince(start)} with code ${String(code)}, ${restarts.length} restarts${passed ? '' : '  FAILED'}`,
   );
 }
 
@@ -119,7 +119,7 @@ async function checkMaster(): Promise<void> {
   const passed = ready !== 'never' && code === 0 && restarts.length === 0;
   if (!passed) faults += 1;
   print(
-    `master at niceness ${values.nice}: ready after ${ready}, exited with code ${String(code)}, ${String(restarts.length)} restarts${passed ? '' : '  FAILED'}`,
+    `master at niceness ${values.nice}: ready after ${ready}, exited with code ${String(code)}, ${restarts.length} restarts${passed ? '' : '  FAILED'}`,
   );
   await servers.stop();
 }

@@ -60,7 +60,7 @@ const disk = join(folder, 'disk');
 mkdirSync(disk);
 let mounted = false;
 try {
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(TMPFS_MB)}m,mode=755`, 'tmpfs', disk], {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${TMPFS_MB}m,mode=755`, 'tmpfs', disk], {
     stdio: 'ignore',
   });
   mounted = true;
@@ -90,7 +90,7 @@ const runAsAdmin = async (...statements: readonly string[]): Promise<void> => {
 };
 const seed = await openDatabase();
 await addTarget(seed, { abi: 'cp311', platform: PLATFORM, py_version_tag: 'cp311', skip: null });
-const releases = Array.from({ length: 3000 }, (_, n) => someRelease(`1.${String(n)}`));
+const releases = Array.from({ length: 3000 }, (_, n) => someRelease(`1.${n}`));
 await addReleases(seed, 'demo', 'feed', releases);
 await seed.close();
 

@@ -129,7 +129,7 @@ for (let at = 0; at < kills; at += 1) {
   report(
     `SIGKILL ${seconds(afterMs)} after the first child`,
     exited,
-    `${String(children)} children, ${exited ? `gone after ${seconds(tookMs)}` : `${String(actorPids().length)} still running`}`,
+    `${children} children, ${exited ? `gone after ${seconds(tookMs)}` : `${actorPids().length} still running`}`,
   );
   for (const pid of actorPids()) process.kill(pid, 'SIGKILL');
 }
@@ -225,5 +225,5 @@ for (const [processModel, flags] of [
 await Promise.all([nats.process.stop(), postgres.process.stop()]);
 folder.close();
 rmSync(parent, { recursive: true, force: true });
-console.log(faults === 0 ? 'all checks passed' : `${String(faults)} faults`);
+console.log(faults === 0 ? 'all checks passed' : `${faults} faults`);
 process.exit(faults === 0 ? 0 : 1);

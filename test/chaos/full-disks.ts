@@ -60,7 +60,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     with zipfile.ZipFile(os.path.join(folder, name + '-py3-none-any.whl'), 'w', zipfile.ZIP_STORED) as z:
         z.writestr(name + '.dist-info/METADATA', open('PKG-INFO').read())
         z.writestr(name + '.dist-info/WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
-        z.writestr('data.bin', os.urandom(${String(WHEEL_BYTES)}))
+        z.writestr('data.bin', os.urandom(${WHEEL_BYTES}))
         z.writestr(name + '.dist-info/RECORD', '')
     return name + '-py3-none-any.whl'
 `;
@@ -80,7 +80,7 @@ async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof star
   const projectDir = join(folder, 'simple', PACKAGE_NAME);
   mkdirSync(projectDir, { recursive: true });
   const links = Array.from({ length: VERSIONS }, (_, n) => {
-    const root = `piw_full_disk-${String(n + 1)}.0`;
+    const root = `piw_full_disk-${n + 1}.0`;
     const archive = tarGz([
       [`${root}/backend.py`, Buffer.from(BACKEND)],
       [
@@ -89,7 +89,7 @@ async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof star
       ],
       [
         `${root}/PKG-INFO`,
-        Buffer.from(`Metadata-Version: 2.1\nName: ${PACKAGE_NAME}\nVersion: ${String(n + 1)}.0\n`),
+        Buffer.from(`Metadata-Version: 2.1\nName: ${PACKAGE_NAME}\nVersion: ${n + 1}.0\n`),
       ],
     ]);
     writeFileSync(join(projectDir, `${root}.tar.gz`), archive);
@@ -104,7 +104,7 @@ async function makeIndex(folder: string): Promise<Awaited<ReturnType<typeof star
 function mountDisk(folder: string): string | undefined {
   mkdirSync(folder, { recursive: true });
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(DISK_MB)}m,mode=777`, 'piw-chaos', folder], {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_MB}m,mode=777`, 'piw-chaos', folder], {
       stdio: 'pipe',
     });
     return folder;
@@ -234,7 +234,7 @@ async function main(): Promise<number> {
       return 0;
     }
     server = await makeIndex(join(folder, 'index'));
-    const indexUrl = `http://127.0.0.1:${String(server.port)}/simple`;
+    const indexUrl = `http://127.0.0.1:${server.port}/simple`;
     return await withBenchEnvironment(console.error, async (stage) => {
       const db = await Database.open(stage.dsn, 'full-disks');
       const bus = await stage.connect();
@@ -251,15 +251,11 @@ async function main(): Promise<number> {
           db,
           PACKAGE_NAME,
           'add',
-          Array.from({ length: VERSIONS }, (_, n) => someRelease(`${String(n + 1)}.0`)),
+          Array.from({ length: VERSIONS }, (_, n) => someRelease(`${n + 1}.0`)),
         );
-        for (let n = 1; n <= SLAVES; n += 1)
-          slaves.push(startSlave(stage, `slave-${String(n)}`, work, folder));
+        for (let n = 1; n <= SLAVES; n += 1) slaves.push(startSlave(stage, `slave-${n}`, work, folder));
         const logs = (): string =>
-          [
-            stage.folder.join('logs/master.log'),
-            ...slaves.map((_, n) => join(folder, `slave-${String(n + 1)}.log`)),
-          ]
+          [stage.folder.join('logs/master.log'), ...slaves.map((_, n) => join(folder, `slave-${n + 1}.log`))]
             .map((path) => readFileSync(path, 'utf8'))
             .join('\n');
         const page = (): string => {

@@ -91,7 +91,7 @@ for (const name of victims) {
   }
   const recovered = after.length >= before.length;
   console.log(
-    `${name.padEnd(16)} ${String(before.length)} killed, ${recovered ? `back after ${((performance.now() - began) / 1000).toFixed(1)} s` : 'NOT BACK'}`,
+    `${name.padEnd(16)} ${before.length} killed, ${recovered ? `back after ${((performance.now() - began) / 1000).toFixed(1)} s` : 'NOT BACK'}`,
   );
   if (!recovered && farm.exitCode === null) faults += 1;
   await sleep(1500);

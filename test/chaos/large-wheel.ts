@@ -27,7 +27,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         z.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: large\\nVersion: 1.0\\n')
         z.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
         with z.open('large.bin', 'w', force_zip64=True) as f:
-            for _ in range(${String(megabytes)}):
+            for _ in range(${megabytes}):
                 f.write(os.urandom(1000000))
         z.writestr(info + 'RECORD', '')
     return 'large-1.0-py3-none-any.whl'
@@ -55,7 +55,7 @@ writeFileSync(
 const server = await startWebServer({ root: join(folder, 'index'), host: '127.0.0.1', port: 0 });
 const dataDir = join(folder, 'data');
 const output = join(folder, 'www');
-const url = `http://127.0.0.1:${String(server.port)}/simple`;
+const url = `http://127.0.0.1:${server.port}/simple`;
 const farm = spawn(
   process.execPath,
   [BIN, 'farm', '--once', '--port', '0', '--data-dir', dataDir, '-o', output, '--index-url', url, 'large'],
@@ -86,7 +86,7 @@ const [file] = page.files;
 const published = await hashFile(join(output, 'simple/large', file?.filename ?? ''));
 const intact = file?.hashes.sha256 === published.sha256 && file.size === published.size;
 console.log(
-  `${file?.filename ?? 'nothing'}: ${String(Math.round(published.size / 1e6))} MB, ${intact ? 'listed with its hash' : 'NOT AS LISTED'}`,
+  `${file?.filename ?? 'nothing'}: ${Math.round(published.size / 1e6)} MB, ${intact ? 'listed with its hash' : 'NOT AS LISTED'}`,
 );
 let overLimit = 0;
 for (const [name, peak] of [...peaks].sort(([, a], [, b]) => b - a)) {

@@ -32,7 +32,7 @@ const restart = (name: string, end: (nats: OutageNats) => Promise<void>): Outage
 });
 
 const hang = (seconds: number): Outage => ({
-  name: `SIGSTOP for ${String(seconds)} s`,
+  name: `SIGSTOP for ${seconds} s`,
   limitS: 15,
   run: async (nats) => {
     nats.signal('SIGSTOP');
@@ -118,7 +118,7 @@ async function waitUntilSettled(farm: OutageFarm, before: NatsCounts): Promise<N
 }
 
 const formatCounts = ({ connections, consumers, subscriptions }: NatsCounts) =>
-  `${String(connections)}/${String(consumers)}/${String(subscriptions)}`;
+  `${connections}/${consumers}/${subscriptions}`;
 
 await withOutageFarm(slaves, console.error, async (farm) => {
   console.error('waiting for builds');
@@ -126,7 +126,7 @@ await withOutageFarm(slaves, console.error, async (farm) => {
     console.log(farm.log());
     throw new Error('the farm does not build');
   }
-  printRow('outage', 'first build, s', `${String(slaves * 2)} builds, s`, 'crash lines', 'before', 'after');
+  printRow('outage', 'first build, s', `${slaves * 2} builds, s`, 'crash lines', 'before', 'after');
   for (const outage of outages) {
     if (outage === diskFull && !farm.nats.hasOwnDisk) {
       printRow(outage.name, 'requires root');

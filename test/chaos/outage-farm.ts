@@ -63,11 +63,11 @@ export class OutageNats extends ControlledNats {
     this.hasOwnDisk = process.getuid?.() === 0;
     if (this.hasOwnDisk) {
       const { uid = 0, gid = 0 } = folder.account ?? {};
-      const options = `size=64m,uid=${String(uid)},gid=${String(gid)}`;
+      const options = `size=64m,uid=${uid},gid=${gid}`;
       execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', this.store]);
     }
     const text = readFileSync(config, 'utf8').replace(/^ *store_dir: .*$/m, '$&\n  max_file_store: 1TB');
-    const monitorConfig = `http: 127.0.0.1:${String(monitorPort)}\nlame_duck_duration: 30s\nlame_duck_grace_period: 2s\n`;
+    const monitorConfig = `http: 127.0.0.1:${monitorPort}\nlame_duck_duration: 30s\nlame_duck_grace_period: 2s\n`;
     writeFileSync(config, `${monitorConfig}${text}`);
   }
 
@@ -176,7 +176,7 @@ async function startSlave(
 ): Promise<() => Promise<unknown>> {
   const bus = await Bus.connect({
     address,
-    name: `slave ${String(index)}`,
+    name: `slave ${index}`,
     inboxPrefix: '_INBOX_slave',
     bucket: 'piw-slave-slave',
   });
@@ -194,7 +194,7 @@ async function startSlave(
         files: [],
       };
     const { bytes, file } = storedWheel(name, version, WHEEL_PAYLOAD);
-    const path = join(workDir, `${String(index)}.whl`);
+    const path = join(workDir, `${index}.whl`);
     writeFileSync(path, bytes);
     return {
       status: true,
@@ -213,16 +213,16 @@ async function startSlave(
     user: 'slave',
     workDir,
     builder: builder as never,
-    log: createLog(`slave ${String(index)}`, 'info', (line) => slaveLog.push(line)),
+    log: createLog(`slave ${index}`, 'info', (line) => slaveLog.push(line)),
     thresholds: { diskFree: 0, memoryFree: 0, load: 0, temperature: 0 },
     hello: {
-      version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+      version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
       build_timeout_s: 3600,
       busy_interval_s: 30,
       py_version_tag: 'cp311',
       abi_tag: 'cp311',
       platform_tag: 'linux_x86_64',
-      label: `slave ${String(index)}`,
+      label: `slave ${index}`,
       os_name: 'none',
       os_version: '',
       board: null,
@@ -230,7 +230,7 @@ async function startSlave(
     },
   });
   const ended = slave.run(controller.signal).catch((error: unknown) => {
-    slaveLog.push(`slave ${String(index)} exited: ${String(error)}`);
+    slaveLog.push(`slave ${index} exited: ${String(error)}`);
   });
   return async () => {
     controller.abort();

@@ -93,8 +93,7 @@ function start(index: number): void {
   children[index] = child;
   child.once('exit', (code) => {
     if (stormState.over) return;
-    if (code !== null && code !== 0)
-      console.log(`${TASKS[index] ?? ''} exited by itself with ${String(code)}`);
+    if (code !== null && code !== 0) console.log(`${TASKS[index] ?? ''} exited by itself with ${code}`);
     setTimeout(() => {
       if (!stormState.over) start(index);
     }, 200);
@@ -107,8 +106,8 @@ TASKS.forEach((_, place) => {
 const bus = await Bus.connect({ address: servers.nats, name: 'chaos', prefix: 'chaos' });
 const client = new ProtocolClient(bus, secretary, undefined, { timeoutMs: 60_000, patienceMs: 300_000 });
 const database = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 60_000, patienceMs: 300_000 });
-const packageName = (n: number): string => `package-${String(n)}`;
-const randomVersion = (): string => `1.${String(randomBelow(6))}`;
+const packageName = (n: number): string => `package-${n}`;
+const randomVersion = (): string => `1.${randomBelow(6)}`;
 let fileCount = 0;
 
 /**
@@ -118,7 +117,7 @@ function randomBuild(name: string): LoggedBuild {
   const version = randomVersion();
   const succeeds = random() < 0.7;
   fileCount += 1;
-  const filename = `${name.replace('-', '_')}-${version}-${String(fileCount)}-cp311-cp311-${PLATFORM}.whl`;
+  const filename = `${name.replace('-', '_')}-${version}-${fileCount}-cp311-cp311-${PLATFORM}.whl`;
   return {
     lease: null,
     slave_id: null,
@@ -130,7 +129,7 @@ function randomBuild(name: string): LoggedBuild {
     failure_class: succeeds ? null : 'compiler',
     duration_s: 1,
     served: [],
-    output: `build ${String(fileCount)} of ${name}\nerror: something\n`,
+    output: `build ${fileCount} of ${name}\nerror: something\n`,
     details: NO_DETAILS,
     files: succeeds
       ? [
@@ -164,7 +163,7 @@ async function randomUpdate(): Promise<void> {
       db,
       name,
       'feed',
-      Array.from({ length: 6 }, (_, n) => someRelease(`1.${String(n)}`)),
+      Array.from({ length: 6 }, (_, n) => someRelease(`1.${n}`)),
     );
     // Through the Oracle, which hints at the page.
     await database.request('LOGBUILD', { builds: [randomBuild(name)] });
@@ -184,7 +183,7 @@ async function randomUpdate(): Promise<void> {
 
 const pendingRequests = new Set<Promise<unknown>>();
 await client.request('SEARCH', {});
-console.log(`${String(UPDATES)} changes of ${String(PACKAGES)} packages`);
+console.log(`${UPDATES} changes of ${PACKAGES} packages`);
 const killer = (async () => {
   for (; stormState.killing; deaths += 1) {
     children[VICTIM_INDEXES[randomBelow(VICTIM_INDEXES.length)] ?? 0]?.kill('SIGKILL');
@@ -219,7 +218,7 @@ function pollMirror(): void {
   }
   const rootSerial = root.meta['_last-serial'];
   if (rootSerial < mirror.serial)
-    reportFault(`the root's serial went back from ${String(mirror.serial)} to ${String(rootSerial)}`);
+    reportFault(`the root's serial went back from ${mirror.serial} to ${rootSerial}`);
   const listedNames = new Set<string>();
   for (const { name, '_last-serial': serial } of root.projects) {
     listedNames.add(name);
@@ -229,7 +228,7 @@ function pollMirror(): void {
       const page = read(name, 'index.v1_json');
       const pageSerial = Number(/"_last-serial":(\d+)/.exec(page)?.[1]);
       if (!(pageSerial >= serial))
-        reportFault(`${name} has serial ${String(pageSerial)}, but the root lists it with ${String(serial)}`);
+        reportFault(`${name} has serial ${pageSerial}, but the root lists it with ${serial}`);
       mirror.projects.set(name, withoutSerial(page));
       mirror.pages += 1;
     } catch {
@@ -252,7 +251,7 @@ const began = performance.now();
 for (let n = 0; n < UPDATES; n += 1) await randomUpdate();
 const stormEnd = performance.now();
 console.log(
-  `over in ${((stormEnd - began) / 1000).toFixed(0)} s, with ${String(deaths)} kills; killing continues for 10 s`,
+  `over in ${((stormEnd - began) / 1000).toFixed(0)} s, with ${deaths} kills; killing continues for 10 s`,
 );
 await sleep(10_000);
 const deathsInStorm = deaths;
@@ -326,7 +325,7 @@ async function compareSites(): Promise<void> {
   );
   const expected = pagesIn(freshOutput);
   const actual = pagesIn(output);
-  console.log(`comparing ${String(expected.size)} pages of ${String(offered.length)} packages with files`);
+  console.log(`comparing ${expected.size} pages of ${offered.length} packages with files`);
   for (const [path, text] of expected)
     if (!actual.has(path)) reportFault(`${path} is missing`);
     else if (actual.get(path) !== text) reportFault(`${path} is outdated`);
@@ -336,21 +335,21 @@ async function compareSites(): Promise<void> {
     if (mirror.projects.get(name) !== withoutSerial(read(name, 'index.v1_json')))
       reportFault(`the mirror has a different page of ${name}`);
   if (mirror.projects.size !== offered.length)
-    reportFault(`the mirror has ${String(mirror.projects.size)} of ${String(offered.length)} projects`);
-  console.log(`the mirror has read ${String(mirror.rootsRead)} roots and ${String(mirror.pages)} pages`);
+    reportFault(`the mirror has ${mirror.projects.size} of ${offered.length} projects`);
+  console.log(`the mirror has read ${mirror.rootsRead} roots and ${mirror.pages} pages`);
   const builds = await db.query<{ build_id: number }>('select build_id from builds');
   for (const { build_id: id } of builds) {
     const digits = String(id).padStart(10, '0');
     if (!existsSync(join(output, `logs/${digits.slice(0, 4)}/${digits.slice(4)}.txt.gz`)))
-      reportFault(`the log of build ${String(id)} is missing`);
+      reportFault(`the log of build ${id} is missing`);
   }
-  console.log(`${String(builds.length)} logs`);
+  console.log(`${builds.length} logs`);
 }
 
 try {
   await waitUntilSettled();
   console.log(
-    `${String(deathsInStorm)} kills; the site was complete ${((performance.now() - stormEnd) / 1000).toFixed(0)} s after the last change`,
+    `${deathsInStorm} kills; the site was complete ${((performance.now() - stormEnd) / 1000).toFixed(0)} s after the last change`,
   );
   await compareSites();
 } catch (error) {
@@ -364,5 +363,5 @@ try {
   await servers.stop();
   rmSync(folder, { recursive: true, force: true });
 }
-console.log(faults === 0 ? 'the site equals the database' : `${String(faults)} faults`);
+console.log(faults === 0 ? 'the site equals the database' : `${faults} faults`);
 process.exitCode = faults === 0 && deathsInStorm > 0 ? 0 : 1;

@@ -57,7 +57,7 @@ async function request<K extends keyof SlaveVerbs>(
 
 async function hello(): Promise<void> {
   await request('HELLO', {
-    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+    version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
     build_timeout_s: 3600,
     busy_interval_s: 30,
     py_version_tag: 'cp311',

@@ -67,8 +67,7 @@ await withBenchEnvironment(
     const { dsn, nats, startMaster, connect } = stage;
     const db = await Database.open(dsn, 'chaos');
     await addTarget(db, { abi: ABI, platform: PLATFORM, py_version_tag: ABI, skip: null });
-    for (let i = 0; i < packageCount; i += 1)
-      await addReleases(db, `p${String(i)}`, 'feed', [someRelease('1.0')]);
+    for (let i = 0; i < packageCount; i += 1) await addReleases(db, `p${i}`, 'feed', [someRelease('1.0')]);
     startMaster({});
     const bus = await connect();
     await new ProtocolClient(bus, oracle, undefined, { timeoutMs: 2000, patienceMs: 120_000 }).request(
@@ -87,7 +86,7 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
     Array.from({ length: CONNECTIONS }, (_, i) =>
       Bus.connect({
         address,
-        name: `slaves ${String(i)}`,
+        name: `slaves ${i}`,
         inboxPrefix: '_INBOX_slave',
         bucket: 'piw-slave-slave',
       }),
@@ -96,7 +95,7 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
   const slaves = Array.from({ length: slaveCount }, (_, i) => {
     const bus = buses[i % CONNECTIONS];
     if (!bus) throw new Error('no connection');
-    return new SimulatedSlave(bus, `simulated-${String(i)}`);
+    return new SimulatedSlave(bus, `simulated-${i}`);
   });
   const [sick] = slaves;
   if (!sick) throw new Error('no slave');
@@ -121,7 +120,7 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
   while (!finished) {
     const [remaining] = await db.query<{ builds: number }>('select count(*)::int as builds from queue');
     if (performance.now() - began > LIMIT_MS)
-      report(false, `${String(remaining?.builds)} builds are left after ${String(LIMIT_MS / 60_000)} min`);
+      report(false, `${String(remaining?.builds)} builds are left after ${LIMIT_MS / 60_000} min`);
     finished = remaining?.builds === 0 || performance.now() - began > LIMIT_MS;
     await sleep(500);
   }
@@ -130,7 +129,7 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
     'select slave_id, set_aside_reason from slaves where set_aside is not null',
   );
   print(
-    `     ${setAsideSlaves.map(({ slave_id, set_aside_reason: reason }) => `slave ${String(slave_id)}: ${reason}`).join('; ')}`,
+    `     ${setAsideSlaves.map(({ slave_id, set_aside_reason: reason }) => `slave ${slave_id}: ${reason}`).join('; ')}`,
   );
   report(
     setAsideSlaves.length === 1 && setAsideSlaves[0]?.slave_id === sick.slaveId,
@@ -138,7 +137,7 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
   );
   report(
     sick.orders.length <= 20,
-    `it had ${String(sick.orders.length)} builds, and was set aside ${setAsideAfterS.toFixed(1)} s after its first`,
+    `it had ${sick.orders.length} builds, and was set aside ${setAsideAfterS.toFixed(1)} s after its first`,
   );
   const failures = await db.query<{ slave_id: number; package: string; requeue_reason: string | null }>(
     `select b.slave_id, p.package, b.requeue_reason
@@ -151,18 +150,13 @@ async function checkSickSlave(db: Database, address: string): Promise<void> {
   );
   report(
     finalFailures.every((failure) => isBad(failure.package)),
-    `each of the ${String(finalFailures.length)} final failures belongs to a package that fails everywhere`,
+    `each of the ${finalFailures.length} final failures belongs to a package that fails everywhere`,
   );
   const [built] = await db.query<{ versions: number }>(
     'select count(distinct version_id)::int as versions from builds where status',
   );
-  const goodPackages = Array.from({ length: packageCount }, (_, i) => `p${String(i)}`).filter(
-    (name) => !isBad(name),
-  );
-  report(
-    built?.versions === goodPackages.length,
-    `all ${String(goodPackages.length)} good packages are built`,
-  );
+  const goodPackages = Array.from({ length: packageCount }, (_, i) => `p${i}`).filter((name) => !isBad(name));
+  report(built?.versions === goodPackages.length, `all ${goodPackages.length} good packages are built`);
   for (const slave of slaves) await slave.bye();
   await Promise.all(buses.map((bus) => bus.drain()));
 }
@@ -173,12 +167,12 @@ async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<voi
   );
   const failedBuilds: LoggedBuild[] = [];
   for (let i = 0; i < failureCount; i += 1) {
-    const name = `r${String(i % 500)}`;
+    const name = `r${i % 500}`;
     failedBuilds.push({
       lease: null,
       slave_id: null,
       package: name,
-      version: `1.${String(i)}`,
+      version: `1.${i}`,
       abi: ABI,
       platform: PLATFORM,
       status: false,
@@ -221,18 +215,15 @@ async function checkRetry(db: Database, { nats }: BenchEnvironment): Promise<voi
   const dryRun = await retry('--class', 'timeout', '--text', 'took too long', '--dry-run');
   report(
     dryRun.builds === failureCount,
-    `a dry run finds ${String(dryRun.builds)} by a text in their logs in ${dryRun.seconds.toFixed(1)} s`,
+    `a dry run finds ${dryRun.builds} by a text in their logs in ${dryRun.seconds.toFixed(1)} s`,
   );
   const first = await retry('--class', 'timeout', '--yes');
   report(
     first.builds === failureCount,
-    `piw retry requeues ${String(first.builds)} failures in ${first.seconds.toFixed(1)} s`,
+    `piw retry requeues ${first.builds} failures in ${first.seconds.toFixed(1)} s`,
   );
   const second = await retry('--class', 'timeout', '--yes');
-  report(
-    second.builds === 0,
-    `a second run requeues ${String(second.builds)} in ${second.seconds.toFixed(1)} s`,
-  );
+  report(second.builds === 0, `a second run requeues ${second.builds} in ${second.seconds.toFixed(1)} s`);
   const [queued] = await db.query<{ builds: number; urgent: number }>(
     'select count(*)::int as builds, count(*) filter (where priority > 0)::int as urgent from queue',
   );

@@ -70,7 +70,7 @@ async function transferOnce(
   };
   const verb = await new Promise<string>((resolve, reject) => {
     const timer = setTimeout(() => {
-      reject(new Error(`it did not arrive within ${String(LIMIT_MS / 1000)} s`));
+      reject(new Error(`it did not arrive within ${LIMIT_MS / 1000} s`));
     }, LIMIT_MS);
     const program = fileURLToPath(new URL('./sending-slave.js', import.meta.url));
     const start = (): void => {
@@ -160,7 +160,7 @@ async function main(stage: BenchEnvironment): Promise<number> {
       if (!passed) faults += 1;
       resentPerRun.push(run.resentBytes);
       console.log(
-        `${label} killed at ${((run.killedAt ?? 1) * 100).toFixed(0).padStart(3)} %, ${run.intact ? 'complete' : 'INCOMPLETE'} after ${(run.ms / 1000).toFixed(1)} s, ${formatMb(run.resentBytes)} MB sent again, ${String(run.interruptions.length)} interruptions${passed ? '' : `  FAILED: ${run.interruptions.join('; ')}`}`,
+        `${label} killed at ${((run.killedAt ?? 1) * 100).toFixed(0).padStart(3)} %, ${run.intact ? 'complete' : 'INCOMPLETE'} after ${(run.ms / 1000).toFixed(1)} s, ${formatMb(run.resentBytes)} MB sent again, ${run.interruptions.length} interruptions${passed ? '' : `  FAILED: ${run.interruptions.join('; ')}`}`,
       );
     } catch (error) {
       faults += 1;
@@ -169,7 +169,7 @@ async function main(stage: BenchEnvironment): Promise<number> {
   }
   if (times > 0)
     console.log(
-      `${String(times)} kills, ${String(faults)} faults; sent again: median ${formatMb(quantile(resentPerRun, 0.5))} MB, at most ${formatMb(Math.max(...resentPerRun))} MB; two windows are ${formatMb(RESEND_ALLOWANCE_BYTES)} MB`,
+      `${times} kills, ${faults} faults; sent again: median ${formatMb(quantile(resentPerRun, 0.5))} MB, at most ${formatMb(Math.max(...resentPerRun))} MB; two windows are ${formatMb(RESEND_ALLOWANCE_BYTES)} MB`,
     );
   return faults === 0 ? 0 : 1;
 }

@@ -33,7 +33,7 @@ else
     const output = join(folder, 'www');
     const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
     t.teardown(() => web.close());
-    const siteUrl = `http://127.0.0.1:${String(web.port)}`;
+    const siteUrl = `http://127.0.0.1:${web.port}`;
     const settings = {
       nats: natsAddress(),
       master: natsAddress(),

@@ -11,7 +11,7 @@ export async function startPythonServer(python: string, folder: string): Promise
   const port = await freePort();
   const args = ['-m', 'http.server', '--bind', '127.0.0.1', '--directory', folder, String(port)];
   const server = spawn(python, args, { stdio: 'ignore' });
-  const url = `http://127.0.0.1:${String(port)}`;
+  const url = `http://127.0.0.1:${port}`;
   await until(async () => (await fetch(url).catch(() => undefined)) !== undefined);
   return {
     kind: 'piw web',

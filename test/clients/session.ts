@@ -89,7 +89,7 @@ export class InstallerSession {
   async runOrThrow(...args: readonly string[]): Promise<InstallerResult> {
     const result = await this.run(...args);
     if (result.code !== 0)
-      throw new Error(`${args.join(' ')} exited with ${String(result.code)}:\n${result.output.slice(-3000)}`);
+      throw new Error(`${args.join(' ')} exited with ${result.code}:\n${result.output.slice(-3000)}`);
     return result;
   }
 
@@ -179,12 +179,11 @@ function summarise(requests: readonly AccessLogEntry[]): RequestSummary {
   for (const { method, path, status } of requests) {
     const served = [200, 206, 304].includes(status) && (method === 'GET' || method === 'HEAD');
     const [, project, file] = /^\/simple\/([^/]+)\/([^/]*)$/.exec(decodeURIComponent(path)) ?? [];
-    if (!served || project === undefined || file === undefined)
-      others.push(`${method} ${path} ${String(status)}`);
+    if (!served || project === undefined || file === undefined) others.push(`${method} ${path} ${status}`);
     else if (file === '') pages.push(project);
     else if (file.endsWith('.whl')) wheels.push(file);
     else if (file.endsWith('.whl.metadata')) metadata.push(file.slice(0, -'.metadata'.length));
-    else others.push(`${method} ${path} ${String(status)}`);
+    else others.push(`${method} ${path} ${status}`);
   }
   const unique = (names: readonly string[]) => [...new Set(names)].sort();
   return { pages: unique(pages), wheels: [...wheels].sort(), metadata: unique(metadata), others };

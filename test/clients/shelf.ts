@@ -32,7 +32,7 @@ const dailyReleases = (
   Array.from({ length: count }, (_, i) => {
     const number = i + 1;
     return {
-      version: `${String(number)}.0`,
+      version: `${number}.0`,
       day: `2023-01-${String(number).padStart(2, '0')}`,
       ...releaseOf(number),
     };
@@ -140,7 +140,7 @@ async function makeInstallable(folder: string, distribution: string, release: Sh
   const record = Object.entries(contents)
     .map(
       ([path, text]) =>
-        `${path},sha256=${createHash('sha256').update(text).digest('base64url')},${String(Buffer.byteLength(text))}\n`,
+        `${path},sha256=${createHash('sha256').update(text).digest('base64url')},${Buffer.byteLength(text)}\n`,
     )
     .join('');
   return makeWheel(folder, {

@@ -182,7 +182,7 @@ void t.test('a slave with an unregistered target gets no work until the logged c
     patienceMs: 30_000,
   });
   await slave.request('HELLO', {
-    version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+    version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
     build_timeout_s: 3600,
     busy_interval_s: 30,
     py_version_tag: 'cp311',

@@ -63,7 +63,7 @@ async function serveSamples(t: { teardown: (what: () => Promise<void>) => void }
   writeSampleIndex(root);
   const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
   t.teardown(() => server.close());
-  return `http://127.0.0.1:${String(server.port)}/simple`;
+  return `http://127.0.0.1:${server.port}/simple`;
 }
 
 void t.test(
@@ -175,7 +175,7 @@ void t.test(
   async (t) => {
     const folder = makeFolder();
     let downloaded = 0;
-    const unreachable = `http://me:secret@127.0.0.1:${String(await freePort())}/simple`;
+    const unreachable = `http://me:secret@127.0.0.1:${await freePort()}/simple`;
     const { code, out, err } = await runFarm(
       ['--port', '0', '--data-dir', join(folder, 'data'), '--index-url', unreachable],
       {
@@ -188,7 +188,7 @@ void t.test(
         },
       },
     );
-    t.ok(downloaded > 1000, `${String(downloaded)} bytes of a wheel`);
+    t.ok(downloaded > 1000, `${downloaded} bytes of a wheel`);
     const figures = JSON.parse(readFileSync(join(folder, 'data/www/statistics.json'), 'utf8')) as object;
     t.match(figures, { downloads: 1 }, 'statistics.json is up to date at the end');
     t.equal(code, 0, err);
@@ -201,7 +201,7 @@ void t.test(
   'with --once, without packages and without an index, a farm builds the samples and exits with 0',
   { skip: skipUnlessInstalled('cc') },
   async (t) => {
-    const unreachable = `http://127.0.0.1:${String(await freePort())}/simple`;
+    const unreachable = `http://127.0.0.1:${await freePort()}/simple`;
     const args = [
       '--once',
       '--port',

@@ -44,6 +44,6 @@ void t.test('the help of piw slave states the limits of a build with their units
     ['build-disk-free=MB', diskFree / MB],
     ['build-niceness=0..19', niceness],
   ] as const)
-    t.match(help, new RegExp(`--${option} [^(]*\\(default: ${String(value)}[,;)]`), option);
+    t.match(help, new RegExp(`--${option} [^(]*\\(default: ${value}[,;)]`), option);
   t.match(help, '--build-env=NAME=VALUE...');
 });

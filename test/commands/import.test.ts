@@ -105,7 +105,7 @@ void t.test('a wheel imported again gets a build tag, and pip installs the newes
   startPiw(t, 'master', '-c', config, '--rebuilt', 'tag');
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => web.close());
-  const index = `http://127.0.0.1:${String(web.port)}/simple`;
+  const index = `http://127.0.0.1:${web.port}/simple`;
   /** Returns the text of the module that pip installs from the farm. */
   const installedText = async (): Promise<string> => {
     const site = mkdtempSync(join(tmpdir(), 'piw-site-'));

@@ -150,7 +150,7 @@ void t.test('a site below a path is recognised, and unrecognised downloads are r
     { 'path-prefix': 'farm/' },
   ].entries()) {
     // Change the first line, so that it is a new log each time.
-    writeFileSync(log, combinedLine({ path: `/${String(n)}` }) + below);
+    writeFileSync(log, combinedLine({ path: `/${n}` }) + below);
     const ran = await piwRunner({ ...loggerSettings, ...more })('logger', log);
     t.match(ran, { code: 0, out: /^16 lines: 12 downloads, 1 index page, .* 3 requests of other/ }, ran.out);
   }
@@ -161,7 +161,7 @@ void t.test('lines from a pipe are counted soon, even if none follow', async (t)
   const { db, loggerSettings, spool } = await setUp(t);
   const logger = startPipeLogger(t, loggerSettings, '--json');
   for (let n = 1; n <= 3; n += 1) {
-    logger.write(combinedLine({ host: `h${String(n)}` }));
+    logger.write(combinedLine({ host: `h${n}` }));
     await until(async () => (await countDownloads(db)) === n);
   }
   logger.write(combinedLine().trimEnd());
@@ -249,7 +249,7 @@ void t.test('with --drop, lines that arrive while the farm is down are dropped',
   startFarm();
   // Until the farm counts one of them.
   for (let n = 0; (await countDownloads(db)) === 0; n += 1) {
-    logger.write(combinedLine({ host: `try${String(n)}` }));
+    logger.write(combinedLine({ host: `try${n}` }));
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
   const before = await countDownloads(db);

@@ -92,7 +92,7 @@ for (const mode of ['a process per task', 'one process']) {
       writeSampleIndex(root);
       const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
       t.teardown(() => server.close());
-      const index = `http://127.0.0.1:${String(server.port)}/simple`;
+      const index = `http://127.0.0.1:${server.port}/simple`;
       const run = (args: readonly string[]) => {
         const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
         let stderr = '';

@@ -43,7 +43,7 @@ void t.test('a build installs its requirements from the farm’s own wheels', as
   const output = join(folder, 'www');
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => web.close());
-  const farmUrl = `http://127.0.0.1:${String(web.port)}`;
+  const farmUrl = `http://127.0.0.1:${web.port}`;
   const list = join(folder, 'list');
   writeFileSync(list, 'piw-fixture-nowhere\n');
   const config = join(folder, 'piwheels.conf');

@@ -48,7 +48,7 @@ async function setUp(t: Test) {
 /** Returns what `piw retry --json` prints. Throws if its exit code is not 0. */
 async function retry(piw: PiwRunner, ...args: readonly string[]): Promise<RetryResult> {
   const { code, out, err } = await piw('retry', ...args, '--json');
-  if (code !== 0) throw new Error(`exit code ${String(code)}: ${err}`);
+  if (code !== 0) throw new Error(`exit code ${code}: ${err}`);
   return JSON.parse(out) as RetryResult;
 }
 
@@ -184,7 +184,7 @@ void t.test('piw retry asks for confirmation, and rejects invalid arguments', as
 void t.test('one run requeues thousands of builds, page by page', async (t) => {
   const { db, piw } = await setUp(t);
   const count = 1234;
-  const releases = Array.from({ length: count }, (_, i) => someRelease(`1.${String(i)}`));
+  const releases = Array.from({ length: count }, (_, i) => someRelease(`1.${i}`));
   await addReleases(db, 'demo', 'feed', releases);
   await logBuilds(
     db,

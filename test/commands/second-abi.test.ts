@@ -46,7 +46,7 @@ void t.test('CPython and PyPy each get their own wheel from one farm', { skip },
   const serve = async (root: string): Promise<string> => {
     const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
     t.teardown(() => server.close());
-    return `http://127.0.0.1:${String(server.port)}/simple`;
+    return `http://127.0.0.1:${server.port}/simple`;
   };
   const samples = join(folder, 'samples');
   writeSampleIndex(samples);

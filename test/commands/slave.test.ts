@@ -48,7 +48,7 @@ void t.test('a slave removes what a killed one has left before it asks for work'
   const work = mkdtempSync(join(tmpdir(), 'piw-slave-work-'));
   // No process has this ID: it is above Linux's maximum.
   mkdirSync(join(work, 'build-4999999-1-abcdef', 'home'), { recursive: true });
-  const master = `nats://pi:none@127.0.0.1:${String((mute.address() as AddressInfo).port)}`;
+  const master = `nats://pi:none@127.0.0.1:${(mute.address() as AddressInfo).port}`;
   const slave = startSlave(['-m', master, '--work-dir', work]);
   await until(() => !existsSync(join(work, 'build-4999999-1-abcdef')));
   slave.child.kill('SIGTERM');
@@ -66,7 +66,7 @@ void t.test('a slave does not use a build folder that somebody else may control'
     },
   ]) {
     const folder = mkdtempSync(join(tmpdir(), 'piw-slave-tmp-'));
-    occupy(join(folder, `piw-slave-${String(process.getuid?.() ?? 0)}`));
+    occupy(join(folder, `piw-slave-${process.getuid?.() ?? 0}`));
     const slave = startSlave(['-m', 'nats://pi:none@127.0.0.1:1'], { TMPDIR: folder });
     t.equal(await slave.ended, 2, slave.stderr());
     t.match(

@@ -47,7 +47,7 @@ async function startWeb(t: Test, config: string, ...args: readonly string[]) {
   let log = '';
   child.stderr?.on('data', (data: Buffer) => (log += data.toString()));
   const [message] = (await once(child, 'message')) as [{ port: number }];
-  const url = `http://127.0.0.1:${String(message.port)}`;
+  const url = `http://127.0.0.1:${message.port}`;
   return {
     log: () => log,
     get: async (path: string, options: RequestInit = {}) => (await fetch(url + path, options)).arrayBuffer(),

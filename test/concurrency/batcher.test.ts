@@ -121,7 +121,7 @@ void t.test('an item that makes its batch fail fails alone', async (t) => {
     results.flatMap(({ status }, n) => (status === 'rejected' ? [n] : [])),
     [17],
   );
-  t.ok(runs <= 13, `${String(runs)} runs, by halving`);
+  t.ok(runs <= 13, `${runs} runs, by halving`);
 });
 
 void t.test('an error that is not an item’s fails all items, and nothing is run again', async (t) => {

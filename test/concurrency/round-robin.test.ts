@@ -15,7 +15,7 @@ void t.test('each queue gets its share, and none waits longer than a round', (t)
     [1, 40],
     [2, 10],
   ] as const) {
-    t.equal(picked.filter((queue) => queue === index).length, expected, `${String(expected)} of 210`);
+    t.equal(picked.filter((queue) => queue === index).length, expected, `${expected} of 210`);
   }
   for (let n = 0; n < 210; n += 21) t.ok(picked.slice(n, n + 21).includes(2), 'once per round');
   t.end();

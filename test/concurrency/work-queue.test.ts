@@ -122,7 +122,7 @@ void t.test('a key that fails is retried with growing delays until it is done', 
     stage.clock.advance(delayMs - 1);
     t.same(stage.starts(), []);
     stage.clock.advance(1);
-    t.same(stage.starts(), ['a'], `after ${String(delayMs)} ms`);
+    t.same(stage.starts(), ['a'], `after ${delayMs} ms`);
   }
   t.equal(stage.queue.failures('a'), 6);
   await stage.end('a', 1000);

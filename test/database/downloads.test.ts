@@ -24,7 +24,7 @@ const UNKNOWN_AGENT = [null, null, null, null, null, null, null, null, null, nul
  * time in milliseconds].
  */
 async function countEntries(db: Database, ...entries: readonly (readonly [LogKind, string, number?])[]) {
-  const [position] = await findLogs(db, `test ${String(Math.random())}`, true);
+  const [position] = await findLogs(db, `test ${Math.random()}`, true);
   const stretch = new LogStretchBuilder(0, () => ['192.0.2.1', 'GB']);
   for (const [kind, what, at = AN_HOUR_AGO_MS] of entries)
     stretch.add(kind, at / 1000, 'h', what, UNKNOWN_AGENT);
@@ -149,7 +149,7 @@ void t.test(
 
 void t.test('downloads that arrive while their files are deleted leave no rows behind', async (t) => {
   const { db } = await testDatabase(t);
-  const names = Array.from({ length: 30 }, (_, i) => `p${String(i)}`);
+  const names = Array.from({ length: 30 }, (_, i) => `p${i}`);
   await insertPackages(db, ...names);
   const counting = Promise.all(
     Array.from({ length: 20 }, () => countEntries(db, ...names.flatMap((name) => repeat(5, download(name))))),
@@ -282,7 +282,7 @@ void t.test('migrating from version 4 keeps existing rows, and sums the download
 
 void t.test("the farm's role creates and drops monthly partitions of tables it doesn't own", async (t) => {
   const { db, dsn } = await emptyDatabase(t);
-  const role = `role_${String(process.pid)}`;
+  const role = `role_${process.pid}`;
   await db.query(`create role ${role} login password 'x'`);
   t.teardown(async () => {
     await db.query(`drop owned by ${role}`);

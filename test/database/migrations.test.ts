@@ -66,7 +66,7 @@ void t.test(
   async (t) => {
     const { db, dsn } = await emptyDatabase(t);
     for (const number of [1, 2, 3, 4])
-      await db.query(await readFile(join(SQL, `00000${String(number)}.sql`), 'utf8'));
+      await db.query(await readFile(join(SQL, `00000${number}.sql`), 'utf8'));
     await db.query(`
     insert into configuration (schema_version) values (3);
     insert into tags (py, abi, platform, reach) values ('py3', 'none', 'any', 'all'), ('py3', 'none', 'any', 'pypy')`);
@@ -77,8 +77,7 @@ void t.test(
 
 void t.test('the migration of a farm without serials and log pages marks all pages due', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
-  for (const number of [1, 2, 3, 4])
-    await db.query(await readFile(join(SQL, `00000${String(number)}.sql`), 'utf8'));
+  for (const number of [1, 2, 3, 4]) await db.query(await readFile(join(SQL, `00000${number}.sql`), 'utf8'));
   await db.query(`
     insert into configuration (schema_version) values (4);
     insert into targets (abi, platform, py_version_tag, rank) values ('cp311', 'linux_x86_64', 'cp311', 3011);

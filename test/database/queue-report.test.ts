@@ -23,7 +23,7 @@ for (const first of ['newest', 'oldest'] as const) {
     async (t) => {
       const { db } = await testDatabase(t);
       await insertTarget(db, 'cp311');
-      const names = Array.from({ length: 60 }, (_, n) => `p${String(n)}`);
+      const names = Array.from({ length: 60 }, (_, n) => `p${n}`);
       for (const [n, name] of names.entries()) {
         // Some were released at the same time, and the release time of others is unknown.
         await addRelease(db, name, n % 3, n % 7 === 0 ? null : 1.6e12 + ((n * 37) % 11) * 1e9);

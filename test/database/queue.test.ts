@@ -216,13 +216,13 @@ void t.test('after every step of random histories the table equals the view', as
     });
     const mismatch = await firstMismatch(db, history);
     if (mismatch === undefined) {
-      t.pass(`seed ${String(seed)}`);
+      t.pass(`seed ${seed}`);
       continue;
     }
     const shrunk = await shrinkHistory(db, history.slice(0, mismatch + 1));
     await firstMismatch(db, shrunk);
-    t.fail(`seed ${String(seed)}, step ${String(mismatch)}`, {
-      history: shrunk.map((step) => `${step.action} (${String(step.seed)})`),
+    t.fail(`seed ${seed}, step ${mismatch}`, {
+      history: shrunk.map((step) => `${step.action} (${step.seed})`),
       difference: await difference(db),
     });
     return;

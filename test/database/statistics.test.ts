@@ -29,7 +29,7 @@ const ACTIONS = [
  * that keeps it even if the build is deleted afterwards.
  */
 async function recordEndedBuilds(db: Database, seed: number): Promise<void> {
-  await db.query(`select setseed(${String(seed / 100)})`);
+  await db.query(`select setseed(${seed / 100})`);
   await db.query('create table ended (built_at timestamptz, status boolean, transient boolean)');
   await db.query(
     `create function some_time() returns trigger language plpgsql as $$
@@ -134,10 +134,10 @@ void t.test('after every step of a random history the figures equal the counted 
         await deletePackage(db, pick(['a', 'b', 'c', 'c', 'c', 'c', 'c', 'c']));
       else await farm.apply({ action, seed: Math.floor(random() * 2 ** 32) });
       if (step % 5 === 0 || step === steps - 1)
-        await compareFigures(t, db, `seed ${String(seed)}, step ${String(step)}: ${action}`);
+        await compareFigures(t, db, `seed ${seed}, step ${step}: ${action}`);
     }
     const { builds } = await readStatistics(db);
-    t.ok(builds > 20, `${String(builds)} builds have ended`);
+    t.ok(builds > 20, `${builds} builds have ended`);
     await db.query('delete from packages');
     for (const [abi, platform] of [
       ['cp39', LINUX],
@@ -285,7 +285,7 @@ void t.test('charts begin with the first month that has data, and have no gaps',
 void t.test('the migration that adds sums includes existing rows', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   for (const file of [1, 2, 3, 4, 5, 6])
-    await db.query(await readFile(join(SQL, `00000${String(file)}.sql`), 'utf8').catch(() => ''));
+    await db.query(await readFile(join(SQL, `00000${file}.sql`), 'utf8').catch(() => ''));
   await db.query('insert into configuration (schema_version) values (6)');
   await recordEndedBuilds(db, 3);
   await db.query(

@@ -71,7 +71,7 @@ async function serveIndex(t: Test): Promise<string> {
   writeFileSync(join(folder, 'index.html'), `<!DOCTYPE html><html><body>${anchors.join('')}</body></html>`);
   const server = await startWebServer({ root, host: '127.0.0.1', port: 0 });
   t.teardown(() => server.close());
-  return `http://127.0.0.1:${String(server.port)}/simple`;
+  return `http://127.0.0.1:${server.port}/simple`;
 }
 
 /** Returns the SHA-256 of every wheel and of its metadata, by path. */

@@ -26,7 +26,7 @@ async function startServer(t: Test, limits: Partial<ConnectionLimits> = {}) {
     t.teardown(() => socket.destroy());
     return socket;
   };
-  return { output, large, faults, open, url: `http://127.0.0.1:${String(server.port)}` };
+  return { output, large, faults, open, url: `http://127.0.0.1:${server.port}` };
 }
 
 const get = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nHost: here\r\n${headers}\r\n`;
@@ -114,7 +114,7 @@ void t.test(
   async (t) => {
     const { large, open } = await startServer(t, { perAddress: 20 });
     await openStalled(open, 60);
-    t.ok(openCount(large) <= 20, `${String(openCount(large))} of 60 have the file open`);
+    t.ok(openCount(large) <= 20, `${openCount(large)} of 60 have the file open`);
     await until(async () => (await statusOf(open(), '/a.txt')) === 'HTTP/1.1 200');
     t.equal(
       await statusOf(open('127.0.0.2'), '/a.txt'),
@@ -161,7 +161,7 @@ void t.test(
       const startedAt = performance.now();
       await until(() => ended || performance.now() - startedAt > 3000);
       clearInterval(reading);
-      t.equal(openCount(large), staysConnected ? 1 : 0, `at least ${String(minRate)} bytes per second`);
+      t.equal(openCount(large), staysConnected ? 1 : 0, `at least ${minRate} bytes per second`);
     }
   },
 );

@@ -24,7 +24,7 @@ export async function testBus(t: Test, prefix: string, options: Partial<BusOptio
 export async function until(condition: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
   const end = Date.now() + limitMs;
   while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`the condition was not met within ${String(limitMs / 1000)} s`);
+    if (Date.now() > end) throw new Error(`the condition was not met within ${limitMs / 1000} s`);
     await sleep(5);
   }
 }

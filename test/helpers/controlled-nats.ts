@@ -29,7 +29,7 @@ export class ControlledNats {
   protected constructor(files: NatsFiles, monitorPort: number, spawnOptions: SpawnOptions = {}) {
     this.#files = files;
     this.store = files.store;
-    this.#monitorUrl = `http://127.0.0.1:${String(monitorPort)}`;
+    this.#monitorUrl = `http://127.0.0.1:${monitorPort}`;
     this.#spawnOptions = spawnOptions;
   }
 
@@ -42,7 +42,7 @@ export class ControlledNats {
     this.#child = child;
     await until(async () => child.exitCode !== null || (await this.counts()) !== undefined, 60_000);
     if (child.exitCode !== null)
-      throw new Error(`nats-server exited with code ${String(child.exitCode)}: see ${logFile}`);
+      throw new Error(`nats-server exited with code ${child.exitCode}: see ${logFile}`);
   }
 
   /** Ends the server, even if it is suspended, and waits until it has exited. */
@@ -62,7 +62,7 @@ export class ControlledNats {
     if (pid === undefined) return;
     process.kill(pid, signal);
     if (signal !== 'SIGSTOP') return;
-    const tasks = `/proc/${String(pid)}/task`;
+    const tasks = `/proc/${pid}/task`;
     const isStopped = (task: string): boolean =>
       readFileSync(join(tasks, task, 'stat'), 'utf8')
         .split(') ')

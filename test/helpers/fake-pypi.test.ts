@@ -30,7 +30,7 @@ const getJson = async (pypi: FakePypi, path: string, accept = JSON_TYPE): Promis
 
 async function xmlRpc(pypi: FakePypi, method: string, serial?: number): Promise<string> {
   const params =
-    serial === undefined ? '' : `<params><param><value><int>${String(serial)}</int></value></param></params>`;
+    serial === undefined ? '' : `<params><param><value><int>${serial}</int></value></param></params>`;
   const body = `<?xml version='1.0'?><methodCall><methodName>${method}</methodName>${params}</methodCall>`;
   const response = await fetch(`${pypi.url}/pypi`, { method: 'POST', body });
   return response.text();
@@ -505,7 +505,7 @@ void t.test('timestamps may be out of order, and the expected data follow the ti
     }
   }
   const last = world.serial;
-  for (let number = 0; number < 20; number += 1) world.create(`new-${String(number)}`);
+  for (let number = 0; number < 20; number += 1) world.create(`new-${number}`);
   t.ok(world.serial > last + 20, 'some serials are skipped');
   t.strictSame(
     await readAllSerials(pypi),
@@ -530,7 +530,7 @@ void t.test(
     const requestsBefore = pypi.requests.length;
     world.newRelease('my-package', '2.0');
     pendingRequest.end(body);
-    t.match(await text(await response), `<int>${String(world.serial)}</int>`);
+    t.match(await text(await response), `<int>${world.serial}</int>`);
     t.strictSame(
       pypi.requests.slice(requestsBefore).map(({ call }) => call),
       ['changelog_last_serial()'],

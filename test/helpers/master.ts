@@ -82,7 +82,7 @@ export async function testMaster(
 }
 
 export const slaveHello = (label = 'anvil'): Omit<SlaveHello, 'clock'> => ({
-  version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+  version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
   build_timeout_s: 100,
   busy_interval_s: 30,
   py_version_tag: ABI,

@@ -65,5 +65,5 @@ export async function startFaultyProxy(
     server.closeAllConnections();
     server.close();
   });
-  return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}/`;
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
 }

@@ -52,7 +52,7 @@ export function remainingFetchMs(program: string): number {
   const remainingMs = Math.floor(fetchDeadline - performance.now());
   if (remainingMs <= 0)
     throw new MissingPrerequisite(
-      `needs ${program}, which is not installed and could not be fetched within ${String(FETCH_LIMIT_MS / 1000)} s`,
+      `needs ${program}, which is not installed and could not be fetched within ${FETCH_LIMIT_MS / 1000} s`,
     );
   return remainingMs;
 }
@@ -65,7 +65,7 @@ export function fetchFailure(program: string, error: unknown): MissingPrerequisi
     code === 'ENOENT'
       ? `there is no ${path ?? 'program to fetch it with'}`
       : killed
-        ? `it took longer than ${String(FETCH_LIMIT_MS / 1000)} s`
+        ? `it took longer than ${FETCH_LIMIT_MS / 1000} s`
         : lastErrorLine(error);
   return new MissingPrerequisite(
     `needs ${program}, which is not installed and could not be fetched: ${reason}`,

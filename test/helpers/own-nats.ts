@@ -19,9 +19,9 @@ export class TestNats extends ControlledNats {
       store: join(folder, 'store'),
     };
     super({ binary, ...files }, monitorPort);
-    this.address = `nats://127.0.0.1:${String(port)}`;
+    this.address = `nats://127.0.0.1:${port}`;
     // The server reserves the maximum size of every bucket, however small the disk is.
-    const config = `listen: 127.0.0.1:${String(port)}\nhttp: 127.0.0.1:${String(monitorPort)}\njetstream { store_dir: ${JSON.stringify(files.store)}, max_file_store: 1TB }\n`;
+    const config = `listen: 127.0.0.1:${port}\nhttp: 127.0.0.1:${monitorPort}\njetstream { store_dir: ${JSON.stringify(files.store)}, max_file_store: 1TB }\n`;
     writeFileSync(files.config, config);
   }
 
@@ -33,7 +33,7 @@ export class TestNats extends ControlledNats {
     let nats = await create();
     mkdirSync(nats.store);
     if (diskMb !== undefined)
-      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${String(diskMb)}m`, 'tmpfs', nats.store]);
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${diskMb}m`, 'tmpfs', nats.store]);
     t.teardown(async () => {
       await nats.stop('SIGKILL');
       if (diskMb !== undefined) execFileSync('umount', [nats.store]);

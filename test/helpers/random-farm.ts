@@ -78,7 +78,7 @@ export const loggedBuild = (
     // The build tag makes each filename unique.
     return [
       [
-        `${name}-${version}-${String(fileCounter)}-${tag}.whl`,
+        `${name}-${version}-${fileCounter}-${tag}.whl`,
         10,
         hash,
         name,

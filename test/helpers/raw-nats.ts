@@ -87,16 +87,16 @@ export class RawNats {
     const bytes = Buffer.from(body);
     const subjects = reply === '' ? subject : `${subject} ${reply}`;
     if (headers === undefined)
-      this.write(Buffer.concat([Buffer.from(`PUB ${subjects} ${String(bytes.length)}\r\n`), bytes, CRLF]));
+      this.write(Buffer.concat([Buffer.from(`PUB ${subjects} ${bytes.length}\r\n`), bytes, CRLF]));
     else {
       const head = Buffer.from(headers);
-      const lengths = `${String(headerLength ?? head.length)} ${String(head.length + bytes.length)}`;
+      const lengths = `${headerLength ?? head.length} ${head.length + bytes.length}`;
       this.write(Buffer.concat([Buffer.from(`HPUB ${subjects} ${lengths}\r\n`), head, bytes, CRLF]));
     }
   }
 
   subscribe(subject: string, queue = ''): void {
-    this.write(`SUB ${subject} ${queue} ${String((this.#idCounter += 1) + 1)}\r\n`);
+    this.write(`SUB ${subject} ${queue} ${(this.#idCounter += 1) + 1}\r\n`);
   }
 
   /** Sends a request and returns its answer; undefined if none came in time. */
@@ -106,7 +106,7 @@ export class RawNats {
     options: RawRequestOptions = {},
   ): Promise<Buffer | undefined> {
     if (this.#closed) throw new Error(`the server has ended the connection: ${this.errors.join()}`);
-    const reply = `_INBOX_${this.user}.raw.${String((this.#idCounter += 1))}`;
+    const reply = `_INBOX_${this.user}.raw.${(this.#idCounter += 1)}`;
     const answer = new Promise<Buffer | undefined>((resolve) => {
       const timer = setTimeout(() => {
         this.#pendingRequests.delete(reply);

@@ -64,7 +64,7 @@ export class ScriptedSession {
     await this.transferHello();
     this.#segments += 1;
     const { size } = await stat(this.#path);
-    const object = transferObjectName(this.#transferId, size, () => `p${String(this.#segments)}`);
+    const object = transferObjectName(this.#transferId, size, () => `p${this.#segments}`);
     const bucket = userBucketName(this.#bus.prefix, 'slave');
     const publisher = this.#bus.objects.publisher(bucket, object, offset);
     publisher.write(bytes);

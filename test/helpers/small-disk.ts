@@ -26,7 +26,7 @@ export async function onSmallDisk(
   t.teardown(() => {
     rmSync(folder, { recursive: true, force: true });
   });
-  const mount = `mount -t tmpfs -o size=${String(megabytes)}m,mode=755 piw-test "$1"`;
+  const mount = `mount -t tmpfs -o size=${megabytes}m,mode=755 piw-test "$1"`;
   const run = (script: string) =>
     spawnSync('unshare', ['-rm', 'sh', '-c', script, process.execPath, folder, fileURLToPath(url)], {
       encoding: 'utf8',

@@ -31,13 +31,13 @@ function apacheTime(at: number): string {
 export function combinedLine(request: RequestFields = {}): string {
   const { path = wheelPath('demo'), status = 200, agent = 'pip/23.2', host = '192.0.2.7' } = request;
   const { method = 'GET', at = AN_HOUR_AGO_MS } = request;
-  return `${host} - - [${apacheTime(at)}] "${method} ${path} HTTP/1.1" ${String(status)} 1234 "-" "${agent.replaceAll('"', '\\"')}"\n`;
+  return `${host} - - [${apacheTime(at)}] "${method} ${path} HTTP/1.1" ${status} 1234 "-" "${agent.replaceAll('"', '\\"')}"\n`;
 }
 
 /** Returns `count` lines from different hosts; `from` is the index of the first host. */
 export const combinedLines = (count: number, request: RequestFields = {}, from = 0): string =>
   Array.from({ length: count }, (_, i) =>
-    combinedLine({ host: `10.0.${String((from + i) >> 8)}.${String((from + i) & 255)}`, ...request }),
+    combinedLine({ host: `10.0.${(from + i) >> 8}.${(from + i) & 255}`, ...request }),
   ).join('');
 
 /** Inserts packages, each with a version 1.0 and its wheel. */

@@ -58,7 +58,7 @@ void t.test('without serials pages are polled in turn, the longest unvisited fir
     knownProject('asked-for', 0, { looked: null }),
   ];
   t.same(nextToPoll(projects, everything, 2), { names: ['never', 'a'], blind: false });
-  const many = Array.from({ length: 300 }, (_, n) => knownProject(`p${String(n)}`, 0, { cheap: false }));
+  const many = Array.from({ length: 300 }, (_, n) => knownProject(`p${n}`, 0, { cheap: false }));
   t.same(
     nextToPoll(many, everything, 10),
     { names: [], blind: true },

@@ -15,7 +15,7 @@ async function serveIndex(t: Test, answer: IndexHandler, maxBytes = 100_000): Pr
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.teardown(() => new Promise((resolve) => server.close(resolve)));
   const { port } = server.address() as AddressInfo;
-  return new SimpleIndexClient(`http://me:hush@127.0.0.1:${String(port)}/simple`, {
+  return new SimpleIndexClient(`http://me:hush@127.0.0.1:${port}/simple`, {
     timeoutMs: 10_000,
     maxBytes,
   });
@@ -213,7 +213,7 @@ void t.test(
 );
 
 void t.test('reading the root of a large index does not block the event loop', async (t) => {
-  const names = Array.from({ length: 300_000 }, (_, n) => `package-${String(n)}`);
+  const names = Array.from({ length: 300_000 }, (_, n) => `package-${n}`);
   const html = `<!DOCTYPE html><html><body>${names.map((name) => `<a href="/simple/${name}/">${name}</a>`).join('\n')}</body></html>`;
   const json = JSON.stringify({ meta: { 'api-version': '1.0' }, projects: names.map((name) => ({ name })) });
   for (const [type, body, minTicks] of [
@@ -226,6 +226,6 @@ void t.test('reading the root of a large index does not block the event loop', a
     const root = (await reader.root()) as IndexRoot;
     clearInterval(timer);
     t.equal(root.projects.size, names.length);
-    t.ok(ticks > minTicks, `${String(ticks)} ticks of a timer`);
+    t.ok(ticks > minTicks, `${ticks} ticks of a timer`);
   }
 });

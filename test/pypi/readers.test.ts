@@ -12,7 +12,7 @@ const { signal } = new AbortController();
 
 void t.test('while a large removal waits for confirmation, the index is compared each day', async (t) => {
   let now = DAY_MS;
-  let root = Array.from({ length: 10 }, (_, n) => `p${String(n)}`);
+  let root = Array.from({ length: 10 }, (_, n) => `p${n}`);
   let rootFetches = 0;
   const index = {
     root: () => {
@@ -29,7 +29,7 @@ void t.test('while a large removal waits for confirmation, the index is compared
     knownProjects: () =>
       Promise.resolve(
         Array.from({ length: 100 }, (_, n) => {
-          return { name: `p${String(n)}`, serial: 1, looked: 1, cheap: true, fed: true };
+          return { name: `p${n}`, serial: 1, looked: 1, cheap: true, fed: true };
         }),
       ),
     comparisonState: () => Promise.resolve({ compared, held: savedHeld.at(-1) ?? null, accepted: 0 }),
@@ -52,7 +52,7 @@ void t.test('while a large removal waits for confirmation, the index is compared
   await reader.compareIfDue(everything, signal);
   t.equal(rootFetches, 1, 'not before a day has passed');
   now += DAY_MS / 2;
-  root = [...Array.from({ length: 100 }, (_, n) => `p${String(n)}`), 'new'];
+  root = [...Array.from({ length: 100 }, (_, n) => `p${n}`), 'new'];
   await reader.compareIfDue(everything, signal);
   t.same(savedHeld, [90, null], 'the root is complete again, and nothing waits for confirmation');
   t.same(requestedNames, ['new']);

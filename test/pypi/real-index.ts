@@ -89,7 +89,7 @@ process.exitCode = await withBenchEnvironment(
       differenceCount += differences.length;
       const yanked = theirs.filter(([, isYanked]) => isYanked).length;
       console.log(
-        `${name}: ${String(theirs.length)} versions, ${String(yanked)} yanked, newest ${theirs.at(-1)?.[0] ?? 'none'}: ` +
+        `${name}: ${theirs.length} versions, ${yanked} yanked, newest ${theirs.at(-1)?.[0] ?? 'none'}: ` +
           (differences.length === 0 ? 'the same' : differences.slice(0, 5).join('; ')),
       );
     }
@@ -98,9 +98,7 @@ process.exitCode = await withBenchEnvironment(
       `(select version_id, target_id from queue except select version_id, target_id from builds_pending)
        union all (select version_id, target_id from builds_pending except select version_id, target_id from queue)`,
     );
-    console.log(
-      `queue: ${String(queue.length)} builds, ${String(queueMismatches.length)} differ from the view`,
-    );
+    console.log(`queue: ${queue.length} builds, ${queueMismatches.length} differ from the view`);
     await db.close();
     return differenceCount + queueMismatches.length === 0 ? 0 : 1;
   },

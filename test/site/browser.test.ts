@@ -20,7 +20,7 @@ const now = Date.now();
 const site = await writeSampleSite(folder, null, now);
 await site.writeLog(sampleBuild(LONG_BUILD, 100_000, now));
 const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
-const base = `http://127.0.0.1:${String(server.port)}/`;
+const base = `http://127.0.0.1:${server.port}/`;
 const browser = (await startBrowser()) as Browser;
 t.teardown(async () => {
   await browser.close();
@@ -291,7 +291,7 @@ void t.test(
             if (colorScheme === 'dark') continue;
             for (const width of [320, 3840]) {
               await page.setViewportSize({ width, height: 900 });
-              t.equal(await overflow(page), 0, `${name} at ${String(width)} pixels`);
+              t.equal(await overflow(page), 0, `${name} at ${width} pixels`);
             }
             await page.setViewportSize({ width: 1280, height: 900 });
           }
@@ -316,7 +316,7 @@ void t.test('pages with markup in every field run no scripts and keep their layo
       '',
       'farm.html',
       'project/demo/',
-      `logs/0000/${String(MARKED_BUILD)}.html`,
+      `logs/0000/${MARKED_BUILD}.html`,
       'packages.html?q=demo',
     ]) {
       await page.goto(`${base}${path}`);

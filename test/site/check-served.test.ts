@@ -485,8 +485,8 @@ const MISBEHAVIOURS: readonly (readonly [
 ];
 
 void t.test('piw’s own server has no faults', async (t) => {
-  t.same(await faultsOf(`http://127.0.0.1:${String(ownServer.port)}/`), []);
-  t.same(await faultsOf(`http://127.0.0.1:${String(ownServer.port)}/simple/`), []);
+  t.same(await faultsOf(`http://127.0.0.1:${ownServer.port}/`), []);
+  t.same(await faultsOf(`http://127.0.0.1:${ownServer.port}/simple/`), []);
 });
 
 void t.test('a proxy that changes nothing has no faults', async (t) => {
@@ -515,7 +515,7 @@ void t.test('each rule that applies to servers has a misbehaviour', (t) => {
 
 void t.test('piw check can check a server', async (t) => {
   const piw = piwRunner({});
-  const result = await piw('check', `http://127.0.0.1:${String(ownServer.port)}/`, '--sample', '2');
+  const result = await piw('check', `http://127.0.0.1:${ownServer.port}/`, '--sample', '2');
   t.match(result, { code: 0, err: '', out: /^Checked 2 packages, \d+ items: 0 faults, 0 warnings\.\n$/ });
 });
 

@@ -19,7 +19,7 @@ async function* singlePage<T>(page: readonly T[]): AsyncGenerator<readonly T[]> 
 function writers(output: string): Readonly<Record<string, () => unknown>> {
   const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
   const index = new SimpleIndexWriter(output);
-  const names = Array.from({ length: NAME_COUNT }, (_, n) => `package-${String(n)}-${String(Math.random())}`);
+  const names = Array.from({ length: NAME_COUNT }, (_, n) => `package-${n}-${Math.random()}`);
   const file = {
     filename: 'demo-1.0-py3-none-any.whl',
     version: '1.0',

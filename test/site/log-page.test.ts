@@ -29,7 +29,7 @@ void t.test("pip's own lines are collapsed, and the build's lines are not", (t) 
   ]);
   const [fold] = /<details class="noise">.*?<\/details>/s.exec(log) ?? [''];
   t.match(fold, '4 lines of pip’s own output</summary>');
-  for (const line of [2, 3, 4, 5]) t.match(fold, `id="L${String(line)}"`);
+  for (const line of [2, 3, 4, 5]) t.match(fold, `id="L${line}"`);
   t.notMatch(fold, /id="L[167]"/);
   t.equal(log.match(/class="noise"/g)?.length, 1);
   t.end();

@@ -27,7 +27,7 @@ const markedProject: Project = {
       has_sdist: true,
       requires_python: MARKUP,
       targets: ['failed', 'built', 'none', 'waiting', 'building'].map((state, i) => ({
-        abi: i === 2 ? 'cp311' : `cp31${String(i)}${MARKUP}`,
+        abi: i === 2 ? 'cp311' : `cp31${i}${MARKUP}`,
         platform: `linux${MARKUP}`,
         state: state as 'failed',
         build_id: i < 2 ? 12 : null,

@@ -55,6 +55,6 @@ void t.test('the same readers detect a faulty writer', async (t) => {
       writeMode,
       readers: [2, 0],
     });
-    t.match(faults[0], fault, `${writeMode}, found after ${String(reads)} reads`);
+    t.match(faults[0], fault, `${writeMode}, found after ${reads} reads`);
   }
 });

@@ -173,7 +173,7 @@ export function sampleFront(now: number): HomePageData {
   const latest = WELL_KNOWN_PACKAGES.slice(0, 14).map(([name], i): EndedBuild => ({
     build_id: 9_204_118 - i,
     package: name,
-    version: `${String(1 + (i % 4))}.${String(i * 3)}.${String(i % 3)}`,
+    version: `${1 + (i % 4)}.${i * 3}.${i % 3}`,
     abi: ['cp39', 'cp311', 'cp313'][i % 3] ?? 'cp311',
     platform: PLATFORM,
     status: i % 5 !== 3,
@@ -255,7 +255,7 @@ export function sampleProject(name: string, description: string, count: number, 
   const versions: ProjectVersion[] = [];
   const files: ProjectFile[] = [];
   for (let i = count - 1; i >= 0; i -= 1) {
-    const version = `${String(1 + Math.floor(i / 20))}.${String(Math.floor(i / 3) % 7)}.${String(i % 3)}`;
+    const version = `${1 + Math.floor(i / 20)}.${Math.floor(i / 3) % 7}.${i % 3}`;
     const released = now - (count - i) * 41 * DAY_MS;
     const fails = i % 7 === 4;
     const yanked = i % 11 === 6 ? 'breaks the import of compiled modules; use the next version' : null;
@@ -330,7 +330,7 @@ export function sampleProject(name: string, description: string, count: number, 
           ],
           requires: [
             'typing-extensions>=4',
-            ...Array.from({ length: 9 }, (_, n) => `example-${String(n)}; extra == "all"`),
+            ...Array.from({ length: 9 }, (_, n) => `example-${n}; extra == "all"`),
           ],
         },
       });
@@ -367,8 +367,8 @@ const LOG_START = [
 ];
 const compileLine = (i: number): string =>
   i % 40 === 13
-    ? `  src/lxml/etree.c:${String(1000 + i)}:7: warning: 'tp_print' is deprecated [-Wdeprecated-declarations]`
-    : `  copying src/lxml/isoschematron/resources/rng/${String(i)}.rng -> build/lib.linux-armv7l-cpython-311/lxml`;
+    ? `  src/lxml/etree.c:${1000 + i}:7: warning: 'tp_print' is deprecated [-Wdeprecated-declarations]`
+    : `  copying src/lxml/isoschematron/resources/rng/${i}.rng -> build/lib.linux-armv7l-cpython-311/lxml`;
 
 /** Returns a build that failed because a header is missing, with a log of `lines` lines. */
 export function sampleBuild(buildId: number, lines: number, now: number): Build {

@@ -66,14 +66,14 @@ async function takeAllPictures(
       const page = await browser.newPage({ viewport: { width, height }, colorScheme });
       for (const [name, path] of Object.entries(PAGES)) {
         if (onlyPages.length > 0 && !onlyPages.includes(name)) continue;
-        const file = join(folder, `${name}-${colorScheme}-${String(width)}.png`);
+        const file = join(folder, `${name}-${colorScheme}-${width}.png`);
         await takePicture(page, `${base}${path}`, file, '', true);
       }
       if (onlyPages.length === 0)
         await takePicture(
           page,
           `${base}${PAGES.packages}`,
-          join(folder, `search-${colorScheme}-${String(width)}.png`),
+          join(folder, `search-${colorScheme}-${width}.png`),
           'rest',
           true,
         );
@@ -103,7 +103,7 @@ try {
   await writeSampleSite(folder, null, now);
   writeFileSync(join(folder, 'share.css'), SHARE_CSS);
   const server = await startWebServer({ root: folder, host: '127.0.0.1', port: 0 });
-  const base = `http://127.0.0.1:${String(server.port)}/`;
+  const base = `http://127.0.0.1:${server.port}/`;
   const browser = (await startBrowser()) as Browser;
   try {
     const output = args.find((word) => !word.startsWith('-')) ?? join(ROOT, 'docs');

@@ -33,17 +33,14 @@ void t.test('after random chunks in any order, exactly the missing ranges remain
       const offset = random(size + 3);
       const length = random(12);
       const fits = length > 0 && offset + length <= size;
-      if (state.markReceived(offset, length) !== fits)
-        t.fail(`seed ${String(seed)}: ${String(offset)}+${String(length)} of ${String(size)}`);
+      if (state.markReceived(offset, length) !== fits) t.fail(`seed ${seed}: ${offset}+${length} of ${size}`);
       if (fits) for (let i = offset; i < offset + length; i += 1) receivedOffsets.add(i);
       const firstMissing = Array.from({ length: size }, (_, i) => i).find((i) => !receivedOffsets.has(i));
       const fetch = state.firstMissingRange();
       if (fetch?.start !== firstMissing)
-        t.fail(
-          `seed ${String(seed)}: requests from ${String(fetch?.start)}, missing from ${String(firstMissing)}`,
-        );
+        t.fail(`seed ${seed}: requests from ${String(fetch?.start)}, missing from ${String(firstMissing)}`);
       if (state.received !== receivedOffsets.size || state.done !== (receivedOffsets.size === size))
-        t.fail(`seed ${String(seed)}: counts`);
+        t.fail(`seed ${seed}: counts`);
     }
   }
   t.pass('200 histories');

@@ -241,15 +241,11 @@ void t.test('the reports of a slave are checked against its leases', async (t) =
       'SENT with a stolen lease',
     );
     for (const lease of [1, 999_999_999, Number.MAX_SAFE_INTEGER]) {
-      t.match(
-        await mallory.send(ownLease.session, 'BUSY', lease, STATS),
-        ['DONE'],
-        `BUSY with ${String(lease)}`,
-      );
+      t.match(await mallory.send(ownLease.session, 'BUSY', lease, STATS), ['DONE'], `BUSY with ${lease}`);
       t.match(
         await mallory.built({ ...ownLease, lease }, [announcedFile(ownLease)]),
         ['DONE'],
-        `BUILT with ${String(lease)}`,
+        `BUILT with ${lease}`,
       );
       t.match(await mallory.send(ownLease.session, 'SENT', lease, 'x.whl'), [
         'ERROR',
@@ -363,7 +359,7 @@ void t.test('the reports of a slave are checked against its leases', async (t) =
       ['a platform of 200 letters', { platform_tag: 'x'.repeat(200) }, /there is no Python/],
       ['any platform', { platform_tag: 'linux_x86_64.win32' }, /there is no Python/],
     ] as const) {
-      t.match(await mallory.hello(`self-${String(name.length)}`, overrides), ['BYE', reason], name);
+      t.match(await mallory.hello(`self-${name.length}`, overrides), ['BYE', reason], name);
     }
     await expectLogged(
       t,

@@ -82,8 +82,8 @@ void t.test('a flood of messages from one slave does not block the others', asyn
     const elapsedS = (LIMIT_MS - Math.max(0, end - Date.now())) / 1000;
     delays.sort((a, b) => a - b);
     t.comment(
-      `${String(sentMessages)} messages in ${elapsedS.toFixed(1)} s; of ${String(delays.length)} requests of another slave in that time ` +
-        `half were answered within ${String(delays[delays.length >> 1] ?? -1)} ms, all within ${String(delays.at(-1) ?? -1)} ms`,
+      `${sentMessages} messages in ${elapsedS.toFixed(1)} s; of ${delays.length} requests of another slave in that time ` +
+        `half were answered within ${delays[delays.length >> 1] ?? -1} ms, all within ${delays.at(-1) ?? -1} ms`,
     );
     t.ok(sentMessages >= MESSAGE_COUNT || elapsedS >= 59, 'it sends as many as fit into a minute');
     t.ok(delays.length > 0);
@@ -97,14 +97,14 @@ void t.test('a flood of messages from one slave does not block the others', asyn
     const counts = new Map<string, number>();
     for (let round = 0; round < 40; round += 1) {
       const answers = await Promise.all(
-        Array.from({ length: 500 }, (_, i) => mallory.hello(`h${String(round)}-${String(i)}`)),
+        Array.from({ length: 500 }, (_, i) => mallory.hello(`h${round}-${i}`)),
       );
       for (const [verb, code] of answers) {
         const outcome = verb === 'ERROR' ? String(code) : String(verb);
         counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
       }
     }
-    t.comment([...counts].map(([outcome, count]) => `${outcome} ${String(count)}`).join(', '));
+    t.comment([...counts].map(([outcome, count]) => `${outcome} ${count}`).join(', '));
     t.ok((counts.get('HELLO') ?? 0) < 2000);
     t.ok((counts.get('PIW_REFUSED') ?? 0) > 15_000);
     t.match(farm.newLogs(), /mallory starts too many sessions/);
@@ -118,9 +118,7 @@ void t.test('a flood of messages from one slave does not block the others', asyn
       Array.from({ length: 5000 }, () => mallory.send('h0-0', 'BUSY', 1, STATS)),
     );
     const outcomes = answers.map(([verb, code]) => String(verb === 'ERROR' ? code : verb));
-    t.comment(
-      `${String(outcomes.filter((outcome) => outcome === 'PIW_REFUSED').length)} of 5000 were refused`,
-    );
+    t.comment(`${outcomes.filter((outcome) => outcome === 'PIW_REFUSED').length} of 5000 were refused`);
     t.strictSame(
       [...new Set(outcomes)].filter(
         (outcome) => !['DONE', 'PIW_REFUSED', 'PIW_UNKNOWN_SLAVE'].includes(outcome),

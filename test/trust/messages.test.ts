@@ -203,7 +203,7 @@ const HEADERS: readonly (readonly [string, string | Buffer, RegExp])[] = [
     { length: 40 },
     (_, i) =>
       [
-        `bytes as headers, ${String(i)}`,
+        `bytes as headers, ${i}`,
         bytes('NATS/1.0\r\n', randomBytes(200), ':\r\n\r\n'),
         /its headers are malformed|cut off/,
       ] as const,
@@ -255,7 +255,7 @@ void t.test('malformed messages are refused with a reason, and do no harm', asyn
       });
       if (isFatal) await until(() => client.closed);
       else await client.flush();
-      t.equal(client.closed, isFatal, `a header length of ${String(headerLength)}`);
+      t.equal(client.closed, isFatal, `a header length of ${headerLength}`);
       client.close();
     }
     t.match(await mallory.send('s', 'BUSY', 1, STATS), ['DONE'], 'the Slave Driver answers');
@@ -267,12 +267,11 @@ void t.test('malformed messages are refused with a reason, and do no harm', asyn
     const body = Buffer.alloc(8 * 1024 * 1024, 0x91);
     const object = `claim.${id}`;
     for (let at = 0; at < body.length; at += 512 * 1024) {
-      const headers = `NATS/1.0\r\nPiw-Offset: ${String(at)}\r\n\r\n`;
+      const headers = `NATS/1.0\r\nPiw-Offset: ${at}\r\n\r\n`;
       await raw.ask(`$O.piw-slave-mallory.C.${object}`, body.subarray(at, at + 512 * 1024), { headers });
     }
     const sha256 = createHash('sha256').update(body).digest('hex');
-    const ticket = (size: number, hash: string) =>
-      claim(`piw-slave-mallory ${object} ${String(size)} ${hash}`);
+    const ticket = (size: number, hash: string) => claim(`piw-slave-mallory ${object} ${size} ${hash}`);
     const sendHeaders = (headers: string) =>
       mallory.sendRaw('s', 'IDLE', Buffer.from(''), { headers, timeoutMs: 30_000 });
     t.match(await sendHeaders(ticket(body.length, HASH)), [
@@ -297,7 +296,7 @@ void t.test('malformed messages are refused with a reason, and do no harm', asyn
     const headers = claim(`piw-slave-mallory claim.${id} 134217728 ${HASH}`);
     const answers = await Promise.all(
       Array.from({ length: 500 }, (_, i) =>
-        mallory.sendRaw(`f${String(i)}`, 'IDLE', Buffer.from(''), { headers, timeoutMs: 60_000 }),
+        mallory.sendRaw(`f${i}`, 'IDLE', Buffer.from(''), { headers, timeoutMs: 60_000 }),
       ),
     );
     t.ok(answers.every(([verb]) => verb === 'ERROR'));

@@ -13,7 +13,7 @@ import { SAMPLE_PASSWORDS, startSampleServer } from '../helpers/nats.js';
 
 t.setTimeout(120_000);
 
-const localAddress = (port: number) => `127.0.0.1:${String(port)}`;
+const localAddress = (port: number) => `127.0.0.1:${port}`;
 
 /**
  * Adds a slave's user to the users file of a server and has the server reload it. Returns a function that

@@ -65,7 +65,7 @@ export async function startHostileFarm(
   const output = join(folder, 'www');
   const { db, dsn } = await testDatabase(t);
   await insertTarget(db, ABI);
-  const releases = Array.from({ length: versions }, (_, i) => someRelease(`1.${String(i)}`));
+  const releases = Array.from({ length: versions }, (_, i) => someRelease(`1.${i}`));
   await addReleases(db, 'demo', 'feed', releases);
   await addReleases(db, 'other', 'feed', [someRelease('1.0')]);
   const nats = await startFarmNats(t, ['mallory', 'victim', 'honest']);
@@ -240,7 +240,7 @@ async function runHonestSlave(t: Test, address: string, output: string): Promise
 }
 
 const helloFields = (label: string) => ({
-  version: `${VERSION}/${String(SLAVE_PROTOCOL_VERSION)}`,
+  version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
   build_timeout_s: 100,
   busy_interval_s: 30,
   py_version_tag: ABI,

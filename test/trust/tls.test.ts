@@ -81,9 +81,9 @@ async function tlsServer(
   verify = false,
 ): Promise<string> {
   const port = await freePort();
-  const { cert, key } = authority.issue(`server-${String(port)}`, names);
+  const { cert, key } = authority.issue(`server-${port}`, names);
   await startSampleServer(t, 'single.conf', (folder) => ({
-    '0.0.0.0:4222': `127.0.0.1:${String(port)}`,
+    '0.0.0.0:4222': `127.0.0.1:${port}`,
     '/run/nats': folder,
     '/var/lib/nats': join(folder, 'js'),
     '# tls {': 'tls {',
@@ -93,7 +93,7 @@ async function tlsServer(
     '#   verify: false': `  verify: ${String(verify)}`,
     '# }': '}',
   }));
-  return `tls://master:${SAMPLE_PASSWORDS.PIW_MASTER_PASSWORD}@127.0.0.1:${String(port)}`;
+  return `tls://master:${SAMPLE_PASSWORDS.PIW_MASTER_PASSWORD}@127.0.0.1:${port}`;
 }
 
 const unreachable = (message: RegExp) => ({ code: 'PIW_UNREACHABLE', message });

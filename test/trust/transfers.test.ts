@@ -168,7 +168,7 @@ void t.test('only files that equal their announcement are published', async (t) 
     const transfer = await announceTransfer(farm, { size: 4_000_000 });
     t.match(await sayHello(transfer), ['FETCH', 0]);
     const before = farm.residentBytes('file-juggler');
-    const headers = (at: number) => `NATS/1.0\r\nPiw-Offset: ${String(at)}\r\n\r\n`;
+    const headers = (at: number) => `NATS/1.0\r\nPiw-Offset: ${at}\r\n\r\n`;
     // Every other byte, so that no ranges merge.
     for (let i = 0; i < 60_000; i += 1) {
       mallory.raw.publish(`$O.piw-slave-mallory.C.file.${transfer.id}.x`, 'x', { headers: headers(2 * i) });
@@ -180,7 +180,7 @@ void t.test('only files that equal their announcement are published', async (t) 
     await expectPublished(t, other);
     const growth = farm.residentBytes('file-juggler') - before;
     t.comment(
-      `another file arrived ${String(Date.now() - began)} ms after 60,000 chunks of a byte; memory grew by ${(growth / 1e6).toFixed(0)} MB`,
+      `another file arrived ${Date.now() - began} ms after 60,000 chunks of a byte; memory grew by ${(growth / 1e6).toFixed(0)} MB`,
     );
     t.ok(growth < 150e6);
     t.match(await saySent(transfer), ['SEND'], 'bytes are missing');
@@ -232,9 +232,7 @@ void t.test('only files that equal their announcement are published', async (t) 
     const before = farm.residentBytes('file-juggler');
     for (let round = 0; round < 10; round += 1) {
       const answers = await Promise.all(
-        Array.from({ length: 100 }, (_, i) =>
-          mallory.send(`many-${String(round)}-${String(i)}`, 'file.HELLO', transfer.id),
-        ),
+        Array.from({ length: 100 }, (_, i) => mallory.send(`many-${round}-${i}`, 'file.HELLO', transfer.id)),
       );
       t.ok(answers.every(([verb]) => verb === 'FETCH' || verb === 'ERROR'));
     }

@@ -71,11 +71,7 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
   ],
   [
     'a zip bomb',
-    (v) =>
-      wheelWith(
-        v,
-        ...Array.from({ length: 10 }, (_, i) => ({ name: `x${String(i)}`, data: ZEROS, method: 8 })),
-      ),
+    (v) => wheelWith(v, ...Array.from({ length: 10 }, (_, i) => ({ name: `x${i}`, data: ZEROS, method: 8 }))),
     /too large/,
   ],
   [
@@ -94,7 +90,7 @@ const REFUSED_WHEELS: readonly (readonly [string, (version: string) => Buffer, R
         v,
         { name: 'a', data: Buffer.alloc(100_000, 'x') },
         ...Array.from({ length: 50 }, (_, i) => ({
-          name: `b${String(i)}`,
+          name: `b${i}`,
           data: Buffer.alloc(100_000, 'x'),
           sameAs: 0,
         })),

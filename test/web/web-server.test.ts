@@ -13,8 +13,8 @@ const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
 const WHEEL = '/simple/demo/demo-1.0-py3-none-any.whl';
 const files: IndexedFile[] = Array.from({ length: 10 }, (_, n) => ({
-  filename: `demo-1.${String(n)}-py3-none-any.whl`,
-  version: `1.${String(n)}`,
+  filename: `demo-1.${n}-py3-none-any.whl`,
+  version: `1.${n}`,
   filesize: 10,
   sha256: 'ab'.repeat(32),
   metadata_sha256: 'cd'.repeat(32),

@@ -142,7 +142,7 @@ void t.test('a log is recognised after it was renamed and compressed', async (t)
     await hourly();
     write(2);
     await hourly();
-    t.equal(await countDownloads(db), from, `after ${String(day + 1)} rotations`);
+    t.equal(await countDownloads(db), from, `after ${day + 1} rotations`);
   }
   t.same(await duplicateHosts(db), []);
 });
@@ -188,8 +188,8 @@ void t.test('two logs with the same first line are counted separately', async (t
   for (let i = 0; i < 3; i += 1) {
     await count('a.log');
     await count('b.log');
-    appendFileSync(path('a.log'), combinedLine({ host: `a${String(i)}` }));
-    appendFileSync(path('b.log'), combinedLine({ host: `b${String(i)}` }));
+    appendFileSync(path('a.log'), combinedLine({ host: `a${i}` }));
+    appendFileSync(path('b.log'), combinedLine({ host: `b${i}` }));
   }
   t.equal(await countDownloads(db), 22 + 4);
 });

@@ -69,7 +69,7 @@ void t.test('every format accepts its own lines, and no others', (t) => {
     ['common_vhost', 0],
   ];
   for (const [format, at] of strict)
-    t.equal(createLineParser(format)(LINES[at]?.[0] ?? ''), undefined, `${format} ${String(at)}`);
+    t.equal(createLineParser(format)(LINES[at]?.[0] ?? ''), undefined, `${format} ${at}`);
   t.equal(LOG_FORMATS.length, 7);
   t.end();
 });

@@ -37,7 +37,7 @@ async function publish(
   rebuilt = true,
   past: PublishedHistory = [],
 ): Promise<TransferVerdict> {
-  const transferId = `x-${String((transfers += 1))}`;
+  const transferId = `x-${(transfers += 1)}`;
   await store.staging.expect({ transferId, sender: 'pi', file });
   const incoming = store.staging.openIncoming(transferId, 'pi');
   await incoming?.write(0, bytes);

@@ -50,7 +50,7 @@ t.test('the result fits the message, whatever METADATA contains', async (t) => {
     'Project-URL: no address',
     'Project-URL: Script, javascript:alert(1)',
     `Project-URL: ${'label'.repeat(50)}, https://example.org/`,
-    ...Array.from({ length: 600 }, (_, n) => `Requires-Dist: package-${String(n)}`),
+    ...Array.from({ length: 600 }, (_, n) => `Requires-Dist: package-${n}`),
     `Requires-Dist: ${'x'.repeat(5000)}`,
   ]);
   t.ok(CoreMetadata.is(core));

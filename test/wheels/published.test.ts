@@ -36,7 +36,7 @@ async function buildWheel(): Promise<PublishableWheel> {
 let transfers = 0;
 
 async function publish(store: WheelStore, { bytes, file }: PublishableWheel): Promise<TransferVerdict> {
-  const transferId = `x-${String((transfers += 1))}`;
+  const transferId = `x-${(transfers += 1)}`;
   await store.staging.expect({ transferId, sender: 'pi', file });
   const incoming = store.staging.openIncoming(transferId, 'pi');
   await incoming?.write(0, bytes);
@@ -118,7 +118,7 @@ void t.test('a file published during a removal exists afterwards, whichever came
     if (owner && !existsSync(join(folder, `${NAME}.metadata`))) t.fail(`${removal}: its metadata is gone`);
     await store.remove('demo', NAME, stampOf(store));
   }
-  t.comment(`${String(kept)} of ${String(ROUNDS)} removals were too late`);
+  t.comment(`${kept} of ${ROUNDS} removals were too late`);
   t.same(existsSync(folder) ? readdirSync(folder) : [], [], 'nothing is left over');
 });
 

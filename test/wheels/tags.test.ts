@@ -176,9 +176,7 @@ print(json.dumps([[(Version(a) > Version(b)) - (Version(a) < Version(b)) for b i
   parts.forEach((a, i) => {
     parts.forEach((b, j) => {
       if (compareVersions(a, b) !== expected[i]?.[j])
-        t.fail(
-          `${a} against ${b}: ${String(compareVersions(a, b))}, packaging says ${String(expected[i]?.[j])}`,
-        );
+        t.fail(`${a} against ${b}: ${compareVersions(a, b)}, packaging says ${String(expected[i]?.[j])}`);
     });
   });
   t.ok(sortKey('not-a-version') < sortKey('0.dev0'), 'an invalid version sorts before all valid ones');

@@ -105,7 +105,7 @@ function ambiguousPlatformError(targets: readonly RegisteredTarget[]): PiwError 
 
 /** Returns the state of a target and how far its queue has been updated, for people. */
 export function describeTargetState({ phase, skip, done }: RegisteredTarget): string {
-  const percent = `${String(Math.floor(done * 100))} %`;
+  const percent = `${Math.floor(done * 100)} %`;
   switch (phase) {
     case 'active':
       return 'active';

@@ -79,7 +79,7 @@ function createProgressReporter(name: string, size: number): LogCounterOptions['
   return ({ upto, tally }: LogCountResult) => {
     if (!process.stderr.isTTY || performance.now() - lastShownAt < PROGRESS_INTERVAL_MS) return;
     lastShownAt = performance.now();
-    const share = upto <= size ? `, ${String(Math.floor((100 * upto) / size))} %` : '';
+    const share = upto <= size ? `, ${Math.floor((100 * upto) / size)} %` : '';
     process.stderr.write(`${CLEAR_LINE}${name}: ${tally.lines.toLocaleString('en')} lines${share}`);
   };
 }

@@ -55,7 +55,7 @@ export function openSpool(settings: Settings): Spool {
     return Spool.open({
       folder,
       limitBytes: settings['spool-limit'] * 1e6,
-      owner: `${String(process.pid)} ${startTime(process.pid)}`,
+      owner: `${process.pid} ${startTime(process.pid)}`,
       isRunning: (owner) => findRunningPid(owner) !== undefined,
     });
   } catch (error) {

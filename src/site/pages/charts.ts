@@ -16,21 +16,21 @@ const RANGES = [
     label: '48 hours',
     maxSteps: 48,
     name: (at: Date) => `${twoDigits(at.getUTCHours())}:00`,
-    full: (at: Date) => `${String(at.getUTCDate())} ${month(at)}, ${twoDigits(at.getUTCHours())}:00`,
+    full: (at: Date) => `${at.getUTCDate()} ${month(at)}, ${twoDigits(at.getUTCHours())}:00`,
   },
   {
     key: 'days',
     label: '30 days',
     maxSteps: 30,
-    name: (at: Date) => `${String(at.getUTCDate())} ${month(at)}`,
-    full: (at: Date) => `${String(at.getUTCDate())} ${month(at)} ${String(at.getUTCFullYear())}`,
+    name: (at: Date) => `${at.getUTCDate()} ${month(at)}`,
+    full: (at: Date) => `${at.getUTCDate()} ${month(at)} ${at.getUTCFullYear()}`,
   },
   {
     key: 'months',
     label: '2 years',
     maxSteps: 24,
-    name: (at: Date) => `${month(at)} ${String(at.getUTCFullYear())}`,
-    full: (at: Date) => `${month(at)} ${String(at.getUTCFullYear())}`,
+    name: (at: Date) => `${month(at)} ${at.getUTCFullYear()}`,
+    full: (at: Date) => `${month(at)} ${at.getUTCFullYear()}`,
   },
 ] as const;
 
@@ -48,11 +48,7 @@ function ceiling(maximum: number): number {
 }
 
 const formatShort = (n: number): string =>
-  n >= 1e6
-    ? `${String(Math.round(n / 1e5) / 10)}M`
-    : n >= 1e4
-      ? `${String(Math.round(n / 1e3))}k`
-      : formatCount(n);
+  n >= 1e6 ? `${Math.round(n / 1e5) / 10}M` : n >= 1e4 ? `${Math.round(n / 1e3)}k` : formatCount(n);
 
 interface Chart {
   /** Prefix of the ids in the page. */
@@ -169,7 +165,7 @@ function barsSvg(
       height === 0
         ? ''
         : `<rect class="${kind}" x="${x}" width="7" y="${y.toFixed(2)}" height="${height.toFixed(2)}"/>`;
-    return `<g><title>${escape(`${full(times[i] ?? new Date(0))}: ${text}`)}</title><rect class="slot" x="${String(i * 10)}" width="10" y="0" height="100"/>${rect(up, 100 - up, 'good')}${rect(down, 100 - up - down, 'bad')}</g>`;
+    return `<g><title>${escape(`${full(times[i] ?? new Date(0))}: ${text}`)}</title><rect class="slot" x="${i * 10}" width="10" y="0" height="100"/>${rect(up, 100 - up, 'good')}${rect(down, 100 - up - down, 'bad')}</g>`;
   });
   const wide = String(bars.length * 10);
   return raw(

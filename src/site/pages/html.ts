@@ -134,10 +134,9 @@ export function formatDuration(seconds: number): string {
   if (seconds < 10) return `${oneDecimal(seconds)} s`;
   if (seconds < 120) return `${wholeNumber(seconds)} s`;
   const minutes = Math.round(seconds / 60);
-  if (minutes < 120) return `${String(minutes)} min`;
+  if (minutes < 120) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48)
-    return minutes % 60 === 0 ? `${String(hours)} h` : `${String(hours)} h ${String(minutes % 60)} min`;
+  if (hours < 48) return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
   return `${formatCount(Math.round(hours / 24))} days`;
 }
 

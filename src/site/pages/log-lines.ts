@@ -63,7 +63,7 @@ function lineEnds(output: string): number[] {
 const shortenLine = (line: string): string =>
   line.length <= MAX_LINE_CHARS
     ? line
-    : `${line.slice(0, MAX_LINE_CHARS)} … ${String(line.length - MAX_LINE_CHARS)} more characters`;
+    : `${line.slice(0, MAX_LINE_CHARS)} … ${line.length - MAX_LINE_CHARS} more characters`;
 
 /** Returns the line ranges to show: the head, the lines around the failing one, and the tail, merged if they meet. */
 function visibleRanges(count: number, failing: number | undefined): readonly (readonly [number, number])[] {

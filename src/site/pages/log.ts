@@ -97,7 +97,7 @@ function renderLines({ parts, count, failing }: ParsedLog, rawUrl: string): stri
 const omittedLines = (next: number, first: number, rawUrl: string): string =>
   next >= first
     ? ''
-    : `<p class="gap">Lines ${String(next)} to ${String(first - 1)} are only in <a href="${rawUrl}">the full log</a>.</p>`;
+    : `<p class="gap">Lines ${next} to ${first - 1} are only in <a href="${rawUrl}">the full log</a>.</p>`;
 
 function renderBlocks(
   { first, lines: partLines }: LogPart,

@@ -17,7 +17,7 @@ const JSON_HEAD = '{"_last-serial":';
 export const projectSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
 
 /** Returns how a project's JSON begins under this serial. The rest does not depend on the serial. */
-export const projectJsonHead = (serial: number): string => `${JSON_HEAD}${String(serial)}`;
+export const projectJsonHead = (serial: number): string => `${JSON_HEAD}${serial}`;
 
 /**
  * Adds the content of a project's page as JSON, for programs, as served at `/project/NAME/json/`. The FAQ (faq.ts)
@@ -37,7 +37,7 @@ export function projectJson(
   const folder = `${base}simple/${project.package}/`;
   const metadata = newestMetadata(project, offered);
   page.add(
-    `${projectJsonHead(serial)},"package":"${escapeJson(project.package)}","description":${jsonText(project.description)},"metadata":${metadataJson(metadata)},"status":"${project.status}","skipped":${jsonText(project.skip)},"downloads":{"all":${String(project.downloads)},"last_30_days":${String(project.downloads_last_month)}},"simple":${folder}","versions":[`,
+    `${projectJsonHead(serial)},"package":"${escapeJson(project.package)}","description":${jsonText(project.description)},"metadata":${metadataJson(metadata)},"status":"${project.status}","skipped":${jsonText(project.skip)},"downloads":{"all":${project.downloads},"last_30_days":${project.downloads_last_month}},"simple":${folder}","versions":[`,
   );
   let comma = '';
   for (const version of project.versions) {
@@ -95,7 +95,7 @@ function originJson(file: ProjectFile, base: string): string {
   const build =
     build_id === null || imported
       ? 'null'
-      : `{"ended":${jsonTime(built)},"seconds":${String(duration_s ?? 0)},"slave":${jsonText(slave)},"log":${logUrl(build_id, base)}}`;
+      : `{"ended":${jsonTime(built)},"seconds":${duration_s ?? 0},"slave":${jsonText(slave)},"log":${logUrl(build_id, base)}}`;
   return `"remark":${jsonText(remark)},"imported":${String(imported)},"build":${build},"provenance":${provenanceJson(provenance)}`;
 }
 

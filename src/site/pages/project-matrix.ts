@@ -104,7 +104,7 @@ function versionRow(
   const row = `<tr><th scope="row">${escape(version.version)}${badges}</th><td class="n">${released === null ? '' : formatDay(released)}</td>${cells}</tr>\n`;
   return explanation === ''
     ? row
-    : `${row}<tr class="why"><td colspan="${String(columns.length + 2)}"><div>${explanation.replace(/<br>$/, '')}</div></td></tr>\n`;
+    : `${row}<tr class="why"><td colspan="${columns.length + 2}"><div>${explanation.replace(/<br>$/, '')}</div></td></tr>\n`;
 }
 
 function cell(

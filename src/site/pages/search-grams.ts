@@ -38,7 +38,7 @@ export class TrigramIndex {
   readonly #downloads: number[] = [];
 
   add(name: string, downloads: number, files: number): void {
-    const row = `${name} ${String(downloads)} ${String(files)}`;
+    const row = `${name} ${downloads} ${files}`;
     if (this.#length + row.length > this.#rowBytes.length)
       this.#rowBytes = Buffer.concat([this.#rowBytes, Buffer.alloc(this.#rowBytes.length)]);
     this.#length += this.#rowBytes.write(row, this.#length, 'latin1');

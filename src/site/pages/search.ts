@@ -75,7 +75,7 @@ function spillRow(spill: Spill, [name, description, files, downloads]: SearchRow
     const key = name.slice(at).replaceAll('-', '');
     if (key === '' || seen.has(key)) continue;
     seen.add(key);
-    spill.add(key.slice(0, 2), `${key}\t${String(rounded)}\t${row}`);
+    spill.add(key.slice(0, 2), `${key}\t${rounded}\t${row}`);
   }
 }
 

@@ -43,9 +43,7 @@ function afterLastReturn(line: string): string {
 function styled(text: string, { colour, bold }: TerminalStyle): string {
   if (text === '') return '';
   if (colour === undefined && !bold) return escape(text);
-  const kinds = [colour === undefined ? '' : `c${String(colour)}`, bold ? 'bold' : ''].filter(
-    (kind) => kind !== '',
-  );
+  const kinds = [colour === undefined ? '' : `c${colour}`, bold ? 'bold' : ''].filter((kind) => kind !== '');
   return `<span class="${kinds.join(' ')}">${escape(text)}</span>`;
 }
 

@@ -15,7 +15,7 @@ const PAGE_NAME = /^\d+\.json$/;
  */
 export function writePypi(outputPath: string, name: string, serial: number, page: Uint8Array): void {
   const folder = join(outputPath, pypiPath(name));
-  const file = `${String(serial)}.json`;
+  const file = `${serial}.json`;
   const previous = linkTarget(folder);
   if (previous === file) {
     writeIfChanged(join(folder, file), page);

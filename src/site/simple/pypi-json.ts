@@ -33,9 +33,7 @@ export function pypiJson(
     else releases.set(texts.file.version, [texts]);
   }
   const latest = newestRelease(releases);
-  page.add(
-    `${JSON_HEAD}${String(serial)},"info":${JSON.stringify(projectInfo(project, latest, publicUrl))},"urls":`,
-  );
+  page.add(`${JSON_HEAD}${serial},"info":${JSON.stringify(projectInfo(project, latest, publicUrl))},"urls":`);
   addFiles(latest?.files ?? [], folder, page);
   page.add(',"releases":{');
   let comma = '';

@@ -28,7 +28,7 @@ const JSON_HEAD = `{"meta":{"api-version":"${API_VERSION}","_last-serial":`;
 export const simpleSerialOf = (head: string | undefined): number | undefined => parseSerial(head, JSON_HEAD);
 
 /** Returns how a JSON page begins under this serial. The rest does not depend on the serial. */
-export const simpleJsonHead = (serial: number): string => `${JSON_HEAD}${String(serial)}`;
+export const simpleJsonHead = (serial: number): string => `${JSON_HEAD}${serial}`;
 
 const htmlHead = (title: string, more = ''): string =>
   `<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="pypi:repository-version" content="${API_VERSION}">\n${more}<title>${escape(title)}</title>\n</head>\n<body>\n`;
@@ -55,7 +55,7 @@ export const ROOT_JSON = {
   ): string => {
     let text = '';
     for (const [name, serial] of projects)
-      text += `,{"name":"${name}","_last-serial":${String(Math.min(serial, maxSerial))}}`;
+      text += `,{"name":"${name}","_last-serial":${Math.min(serial, maxSerial)}}`;
     return first ? text.slice(1) : text;
   },
   foot: ']}',

@@ -52,7 +52,7 @@ function simulate(options: Simulation): SimulationResult {
     const duration = (failed ? 5 + random() * 20 : 10 + random() * 80) * (speeds[slaveId] ?? 1);
     const result = {
       slaveId,
-      package: `p${String(packageNumber)}`,
+      package: `p${packageNumber}`,
       failed,
       began: now,
       ended: now + duration,
@@ -88,7 +88,7 @@ void t.test('one slave of thirty that fails everything is found within 20 builds
         sick: 1,
         sickFrom,
       });
-      t.equal(suspected.size, 1, `seed ${String(seed)}, others fail ${String(share)}`);
+      t.equal(suspected.size, 1, `seed ${seed}, others fail ${share}`);
       t.ok((suspected.get(0) ?? 99) <= 20, `after ${String(suspected.get(0))} builds`);
     }
   }
@@ -113,7 +113,7 @@ void t.test(
     const record = (slaveId: number, i: number, failed: boolean) => {
       comparison.record({
         slaveId,
-        package: `p${String(slaveId)}-${String(i)}`,
+        package: `p${slaveId}-${i}`,
         failed,
         began: i,
         ended: i + 1,
@@ -125,7 +125,7 @@ void t.test(
       record(0, i, i >= 100 || random() < 0.2);
       if (comparison.suspicion(0)) foundAt = i;
     }
-    t.ok(foundAt >= 100 && foundAt < 120, `the disk broke at 100, found at ${String(foundAt)}`);
+    t.ok(foundAt >= 100 && foundAt < 120, `the disk broke at 100, found at ${foundAt}`);
     t.end();
   },
 );
@@ -163,14 +163,10 @@ void t.test('no healthy slave is suspected, whatever packages it builds', (t) =>
   for (const [scenario, options] of scenarios.entries()) {
     for (let seed = 1; seed <= 3; seed += 1) {
       judged += options.builds;
-      t.equal(
-        simulate({ seed, ...options }).suspected.size,
-        0,
-        `scenario ${String(scenario)}, seed ${String(seed)}`,
-      );
+      t.equal(simulate({ seed, ...options }).suspected.size, 0, `scenario ${scenario}, seed ${seed}`);
     }
   }
-  t.comment(`${String(judged)} builds judged`);
+  t.comment(`${judged} builds judged`);
   t.end();
 });
 

@@ -62,7 +62,7 @@ function httpSource(address: string): PageSource {
     });
     if (answer.status === 404) return undefined;
     if (answer.status !== 200 || answer.truncated)
-      throw new Error(`${path}: ${String(answer.status)}${answer.truncated ? ', truncated' : ''}`);
+      throw new Error(`${path}: ${answer.status}${answer.truncated ? ', truncated' : ''}`);
     if (accept !== undefined && answer.headers['content-type']?.startsWith(accept) !== true)
       throw new Error(`${path}: ${String(answer.headers['content-type'])} for ${accept}`);
     return answer.headers['content-encoding'] === 'gzip' ? gunzipSync(answer.body) : answer.body;
@@ -112,9 +112,7 @@ class PageReader {
         this.reads += 1;
         if (bytes && sha256(bytes) === digest) continue;
         if (bytes) {
-          this.#report(
-            `${path}: ${String(bytes.length)} bytes with a hash that differs from ${SIBLINGS[form]}`,
-          );
+          this.#report(`${path}: ${bytes.length} bytes with a hash that differs from ${SIBLINGS[form]}`);
           continue;
         }
         const rereadListing = await this.#page(name, form);
@@ -143,7 +141,7 @@ class PageReader {
     if (root) {
       const { serial, projects } = root;
       if (serial === null || serial < before)
-        this.#report(`simple: serial ${String(serial)} after ${String(before)}`);
+        this.#report(`simple: serial ${String(serial)} after ${before}`);
       this.#rootSerial = Math.max(serial ?? 0, this.#rootSerial);
       this.#pageSerials = projects;
     }
@@ -177,8 +175,8 @@ class PageReader {
       return 'wrong';
     }
     if (form === JSON_FORM && (listing.serial ?? -1) < serial)
-      this.#report(`${path}: serial ${String(listing.serial)}, but the root said ${String(serial)}`);
-    if (n < before) this.#report(`${path}: state ${String(n)} after ${String(before)}`);
+      this.#report(`${path}: serial ${String(listing.serial)}, but the root said ${serial}`);
+    if (n < before) this.#report(`${path}: state ${n} after ${before}`);
     this.#lastStates.set(path, Math.max(n, this.#lastStates.get(path) ?? 0));
     return listing;
   }

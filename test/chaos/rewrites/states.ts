@@ -30,9 +30,9 @@ export interface PageState {
 export function stateOf(n: number): PageState {
   const [cycle, phase] = [Math.floor(n / 6), n % 6];
   const [from, to] = [cycle + (phase === 5 ? 1 : 0), cycle + (phase < 2 ? 3 : 4)];
-  const versions = Array.from({ length: to - from + 1 }, (_, i) => `1.${String(from + i)}`);
+  const versions = Array.from({ length: to - from + 1 }, (_, i) => `1.${from + i}`);
   const yanked = new Map<string, string>();
-  if (phase === 1) yanked.set(versions.at(-1) ?? '', `"broken" in <${String(n)}>`);
+  if (phase === 1) yanked.set(versions.at(-1) ?? '', `"broken" in <${n}>`);
   if (phase === 3) yanked.set(versions[1] ?? '', '');
   return { versions, archived: phase === 4, yanked };
 }
@@ -63,7 +63,7 @@ export function digestsOf(name: string, version: string) {
 }
 
 /** Encodes the state of a page: every file carries it, so a page that mixes two states has two. */
-export const requiresPythonOf = (n: number): string => `>=3.8,!=2.${String(n)}`;
+export const requiresPythonOf = (n: number): string => `>=3.8,!=2.${n}`;
 export function stateNumberOf(requiresPython: string | null): number | undefined {
   const match = /^>=3\.8,!=2\.(\d+)$/.exec(requiresPython ?? '');
   return match ? Number(match[1]) : undefined;

@@ -92,7 +92,7 @@ class PageWriter {
 
   #createProject(): ProjectSlot {
     this.#created += 1;
-    const slot = { name: `chaos${String(this.#created)}`, n: 0, serial: 0 };
+    const slot = { name: `chaos${this.#created}`, n: 0, serial: 0 };
     if (this.#writeMode !== 'early') this.#publish(slot.name, stateOf(0).versions);
     slot.serial = this.#write(projectOf(slot.name, 0));
     if (this.#writeMode === 'early') this.#publish(slot.name, stateOf(0).versions);

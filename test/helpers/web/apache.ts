@@ -41,12 +41,12 @@ export async function apache(site: WebServerSetup): Promise<RunningWebServer> {
     );
   writeFileSync(
     join(folder, 'ports.conf'),
-    `Listen 127.0.0.1:${String(ports.http)}\nListen 127.0.0.1:${String(ports.https)}\n`,
+    `Listen 127.0.0.1:${ports.http}\nListen 127.0.0.1:${ports.https}\n`,
   );
   const virtualHost = replaceRequired(text, [
     ...siteReplacements(site),
-    ['VirtualHost *:80', `VirtualHost *:${String(ports.http)}`],
-    ['_default_:443', `_default_:${String(ports.https)}`],
+    ['VirtualHost *:80', `VirtualHost *:${ports.http}`],
+    ['_default_:443', `_default_:${ports.https}`],
     [SETPRIV_PREFIX, process.getuid?.() === 0 ? SETPRIV_PREFIX.replaceAll('=piwheels', '=root') : ''],
     ['/usr/local/bin/piw logger', `${site.piw} logger`],
   ]);

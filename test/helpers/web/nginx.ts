@@ -12,8 +12,8 @@ export async function nginx(site: WebServerSetup): Promise<RunningWebServer> {
   const { folder, ports } = site;
   const ipv6 = await hasIpv6();
   const listenReplacements = (port: number, testPort: number): [string, string][] => [
-    [`listen ${String(port)}`, `listen 127.0.0.1:${String(testPort)}`],
-    [`listen [::]:${String(port)}`, ipv6 ? `listen [::1]:${String(testPort)}` : '# no IPv6 here: '],
+    [`listen ${port}`, `listen 127.0.0.1:${testPort}`],
+    [`listen [::]:${port}`, ipv6 ? `listen [::1]:${testPort}` : '# no IPv6 here: '],
   ];
   const siteConfig = replaceRequired(readSiteFile('nginx/piwheels.conf'), [
     ...siteReplacements(site),

@@ -21,7 +21,7 @@ export async function servePiwWeb(output: string): Promise<RunningWebServer> {
   return {
     kind: 'piw web',
     version: '',
-    url: `http://127.0.0.1:${String(server.port)}`,
+    url: `http://127.0.0.1:${server.port}`,
     httpUrl: undefined,
     ca: undefined,
     accessLog: () => Promise.resolve([...requests]),

@@ -46,7 +46,7 @@ export async function startServer(
     log: () => undefined,
   });
   await server.start();
-  const url = `https://localhost:${String(ports.https)}`;
+  const url = `https://localhost:${ports.https}`;
   const readMarkedLog = markedLogReader(site, async () =>
     readFile(join(folder, 'log', file), 'utf8').catch(() => ''),
   );
@@ -54,7 +54,7 @@ export async function startServer(
     kind,
     version: versionOf(program, env),
     url,
-    httpUrl: `http://localhost:${String(ports.http)}`,
+    httpUrl: `http://localhost:${ports.http}`,
     ca: site.ca,
     accessLog: async () => parseAccessLog(await readMarkedLog()),
     passLogToLogger: async () => {
@@ -96,8 +96,8 @@ function markedLogReader(site: WebServerSetup, read: () => Promise<string>): () 
   let count = 0;
   return async () => {
     count += 1;
-    const path = `${MARK_PATH}${String(count)}`;
-    execFileSync('openssl', ['s_client', '-quiet', '-connect', `127.0.0.1:${String(site.ports.https)}`], {
+    const path = `${MARK_PATH}${count}`;
+    execFileSync('openssl', ['s_client', '-quiet', '-connect', `127.0.0.1:${site.ports.https}`], {
       input: `GET ${path} HTTP/1.0\r\nHost: localhost\r\n\r\n`,
       stdio: ['pipe', 'ignore', 'ignore'],
     });

@@ -52,7 +52,7 @@ void t.test(
     const { site, find, files } = setUpSite();
     const rows = sampleRows(6000);
     await site.writeSearch(paginate(rows));
-    t.ok(files().length > 50, `${String(files().length)} files`);
+    t.ok(files().length > 50, `${files().length} files`);
     for (const [name] of rows) {
       const key = name.replaceAll('-', '');
       if (!find(key).includes(name)) t.fail(`${name} is not found`);
@@ -72,7 +72,7 @@ void t.test(
   'a word that ends thousands of names finds the best of them, and the files stay small',
   async (t) => {
     const { site, find, files, output } = setUpSite();
-    const rows = Array.from({ length: 6000 }, (_, i) => row(`p${String(i)}-sdk`, i)).sort(([a], [b]) =>
+    const rows = Array.from({ length: 6000 }, (_, i) => row(`p${i}-sdk`, i)).sort(([a], [b]) =>
       a < b ? -1 : 1,
     );
     await site.writeSearch(paginate(rows));
@@ -80,7 +80,7 @@ void t.test(
     t.ok(find('p3777').includes('p3777-sdk'));
     for (const file of files()) {
       const { size } = statSync(join(output, 'search', file));
-      if (size > 40_000) t.fail(`${file} has ${String(size)} bytes`);
+      if (size > 40_000) t.fail(`${file} has ${size} bytes`);
     }
   },
 );
@@ -89,7 +89,7 @@ void t.test(
   'each trigram has a small file of the names that contain it, the most downloaded first',
   async (t) => {
     const { site, output } = setUpSite();
-    const many = Array.from({ length: 1000 }, (_, i) => row(`safe${String(i)}`, i));
+    const many = Array.from({ length: 1000 }, (_, i) => row(`safe${i}`, i));
     const rows = [...many, row('markup-safe', 5000), row('zope', 1)].sort(([a], [b]) => (a < b ? -1 : 1));
     await site.writeSearch(paginate(rows));
     const read = (gram: string) =>
@@ -145,14 +145,14 @@ void t.test('while the search is rewritten, names that stay are found at every m
     await new Promise((resolve) => setImmediate(resolve));
   }
   await rewriting;
-  t.ok(searches > 10, `${String(searches)} searches during the rewriting`);
+  t.ok(searches > 10, `${searches} searches during the rewriting`);
 });
 
 void t.test(
   'the sitemap lists every project, 50,000 URLs a part, and is not written without a public URL',
   async (t) => {
     const { site, output } = setUpSite('https://farm.example');
-    const rows = Array.from({ length: 100_100 }, (_, i) => row(`p${String(i)}`, 0));
+    const rows = Array.from({ length: 100_100 }, (_, i) => row(`p${i}`, 0));
     await site.writeSitemap(paginate(rows));
     t.same(readdirSync(join(output, 'sitemaps')).sort(), ['0001.xml', '0002.xml', '0003.xml']);
     t.equal(readFileSync(join(output, 'sitemaps/0001.xml'), 'utf8').split('<loc>').length - 1, 50_000);

@@ -251,7 +251,7 @@ void t.test('compressPages() compresses a page, and a new page removes the compr
   const { output, index, read } = setUpIndex();
   const files = Array.from({ length: 20 }, (_, n) => ({
     ...file,
-    filename: `demo-1.${String(n)}-py3-none-any.whl`,
+    filename: `demo-1.${n}-py3-none-any.whl`,
   }));
   index.write({ ...demo, files }, 7);
   const small = { ...demo, name: 'small' };
@@ -282,7 +282,7 @@ void t.test('the compressed form of a page that was replaced in the meantime is 
     ...demo,
     files: Array.from({ length: count }, (_, n) => ({
       ...file,
-      filename: `demo-1.${String(n)}-py3-none-any.whl`,
+      filename: `demo-1.${n}-py3-none-any.whl`,
     })),
   });
   index.write(projectWithFiles(2000), 7);
@@ -307,7 +307,7 @@ void t.test('the serial is read from the first bytes, and only of pages of piw',
   t.equal(simpleSerialOf('{"meta":{"api-version":"1.4","_last-serial":12},"name"'), 12);
   t.equal(
     simpleSerialOf(
-      `{"meta":{"api-version":"1.4","_last-serial":${String(Number.MAX_SAFE_INTEGER)}}`.slice(0, HEAD_BYTES),
+      `{"meta":{"api-version":"1.4","_last-serial":${Number.MAX_SAFE_INTEGER}}`.slice(0, HEAD_BYTES),
     ),
     Number.MAX_SAFE_INTEGER,
   );
