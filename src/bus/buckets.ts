@@ -57,7 +57,7 @@ export interface MemoryBucketConfig extends Expiry {
   readonly maxChunks: number;
 }
 
-export type BucketConfig = DiskBucketConfig | MemoryBucketConfig;
+type BucketConfig = DiskBucketConfig | MemoryBucketConfig;
 
 export const bucketOf = (bucket: BucketName): Bucket =>
   typeof bucket === 'string' ? { name: bucket, stream: `OBJ_${bucket}` } : bucket;

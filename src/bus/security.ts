@@ -58,7 +58,8 @@ function tlsOptions({ address, tls = {} }: SecurityOptions): ConnectionOptions {
       ...(ca === undefined ? {} : { caFile: ca }),
       ...(cert === undefined ? {} : { certFile: cert }),
       ...(key === undefined ? {} : { keyFile: key }),
-      checkServerIdentity: serverIdentityCheck(natsAddress.servers),
+      // As a spread, because the library's type doesn't have this option, which it passes on to Node.
+      ...{ checkServerIdentity: serverIdentityCheck(natsAddress.servers) },
     },
   };
 }
