@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import type { Test } from 'tap';
-import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 
 /** Returns the DSN of a role that may create databases, on the tests' PostgreSQL. */
@@ -10,6 +9,9 @@ export function adminDsn(): string {
   return dsn;
 }
 
+/** A database with piw's tables, of which tests get copies: see servers.ts. */
+export const TEMPLATE_DATABASE = 'piw_template';
+
 interface TestDatabase {
   readonly db: Database;
   readonly dsn: string;
@@ -17,16 +19,20 @@ interface TestDatabase {
 
 /** Creates a database with piw's tables for this test, which drops it at its end. */
 export async function testDatabase(t: Test): Promise<TestDatabase> {
-  const database = await emptyDatabase(t);
-  await migrate(database.dsn, { user: decodeURIComponent(new URL(database.dsn).username) });
+  const database = await createDatabase(t, TEMPLATE_DATABASE);
+  await database.db.query('update installation set id = gen_random_uuid()');
   return database;
 }
 
 /** Creates an empty database for this test, which drops it at its end. */
 export async function emptyDatabase(t: Test): Promise<TestDatabase> {
+  return await createDatabase(t, 'template1');
+}
+
+async function createDatabase(t: Test, template: string): Promise<TestDatabase> {
   const name = `t${randomBytes(6).toString('hex')}`;
   const admin = await Database.open(adminDsn(), 'test');
-  await admin.query(`create database ${name}`);
+  await admin.query(`create database ${name} template ${template}`);
   const url = new URL(adminDsn());
   url.pathname = `/${name}`;
   const db = await Database.open(url.href, t.name);

@@ -347,8 +347,8 @@ void t.test('the reports of a slave are checked against its leases', async (t) =
     farm.markLog();
     for (const [name, overrides, reason] of [
       ['another version', { version: '9.9/999' }, /install the same version|with protocol/],
-      ['no version', { version: 'x' }, /with protocol/],
-      ['a version of a million', { version: '0.1.0/1e6' }, /with protocol/],
+      ['no version', { version: 'x' }, /with slave protocol/],
+      ['a version of a million', { version: '0.1.0/1e6' }, /with slave protocol/],
       [
         'a Python of the future',
         { abi_tag: 'cp3999999999', py_version_tag: 'cp3999999999' },
