@@ -17,7 +17,7 @@ import { isNotFound, isStorageError, objectError, storageError } from './object-
 /** The number of probe writes before a bucket counts as broken, and the time limit of each, milliseconds. */
 const MAX_PROBES = 2;
 const PROBE_LIMIT_MS = 2000;
-/** The object that a probe writes; under `claim`, where no transfer is looked for. */
+/** The object that a probe writes. Its name begins with `claim`, as that of a large message and not of a transfer. */
 const PROBE_OBJECT = 'claim.probe';
 
 /** A bucket: the token of its objects' subjects, and the stream that stores them. */

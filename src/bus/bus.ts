@@ -3,7 +3,7 @@ import { PiwError, errorMessage } from '../errors.js';
 import { parseAddress, redactAddress } from './address.js';
 import { ClaimStore } from './claims.js';
 import { TRUSTED_LIMITS, UNTRUSTED_LIMITS, decode, encode } from './codec.js';
-import { busError, withTimeout } from './errors.js';
+import { busError, causeOf, withTimeout } from './errors.js';
 import { ObjectStore } from './objects.js';
 import { unlessAborted } from '../concurrency/abort.js';
 import { systemClock } from '../concurrency/clock.js';
@@ -11,7 +11,7 @@ import { pause } from '../concurrency/pause.js';
 import { retry } from '../concurrency/retry.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
 import { PendingRequests, RETRYABLE_CODES, requestError } from './requests.js';
-import { causeOf, permanentFailureReason, securityOptions, type SecurityOptions } from './security.js';
+import { permanentFailureReason, securityOptions, type SecurityOptions } from './security.js';
 import { connectNats } from './wire.js';
 
 /** How early a timer may be, milliseconds: the seconds left are rounded up. */

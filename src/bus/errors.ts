@@ -51,6 +51,11 @@ export function busError(
   });
 }
 
+/** Returns the message of the error below the client library's, whose own message is only a code. */
+export function causeOf(error: unknown): string {
+  return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
+}
+
 /** Settles as `promise` does, or rejects with PIW_TIMEOUT after `ms` milliseconds. */
 export async function withTimeout<T>(ms: number, promise: Promise<T>, operation: string): Promise<T> {
   try {

@@ -97,11 +97,6 @@ export function permanentFailureReason(error: unknown): string | undefined {
     : undefined;
 }
 
-/** Returns the message of the error below the client library's, whose own message is only a code. */
-export function causeOf(error: unknown): string {
-  return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
-}
-
 const AUTHORIZATION_VIOLATION: string = NatsErrorCode.AuthorizationViolation;
 /** The error codes of OpenSSL and Node for a certificate that is not accepted. */
 const CERTIFICATE_ERROR_PATTERN = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;

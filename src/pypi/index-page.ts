@@ -1,8 +1,8 @@
 import type { PackageName } from '../wheels/names.js';
 
 /**
- * What the pages of a simple index say (PEP 503, 691 and their successors), and how their fields are read, whether a
- * page is JSON or HTML.
+ * The contents of a simple index's pages (PEP 503, 691 and their successors), and the parsing of fields that JSON and
+ * HTML pages share.
  */
 
 export interface IndexFile {

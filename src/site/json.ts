@@ -1,3 +1,5 @@
+import { rememberLast } from './remember-last.js';
+
 /** Characters that JSON may have to escape. Most texts have none. */
 const NEEDS_ESCAPE = /[^ !#-[\]-~]/;
 /** Text that needs no encoding in a URL, and no escaping in HTML or JSON. */
@@ -9,6 +11,9 @@ export const escapeJson = (text: string): string =>
 
 /** Returns text, or null, as JSON. */
 export const jsonText = (text: string | null): string => (text === null ? 'null' : `"${escapeJson(text)}"`);
+
+/** Returns requires-python as JSON. Neighbouring files of a project mostly have the same. */
+export const requiresPythonJson = rememberLast(jsonText);
 
 /** Encodes one segment of a URL path. The result needs no escaping in JSON. */
 export const urlSegment = (text: string): string => (URL_SAFE.test(text) ? text : encodeURIComponent(text));

@@ -159,7 +159,7 @@ export class ActiveTransfers {
     if (existing) {
       if (existing.incoming.sender !== user)
         throw new PiwError('PIW_UNKNOWN_TRANSFER', `no transfer ${id} is expected from ${user}`);
-      // What could not be written is requested again; the disk may have space in the meantime.
+      // The disk may have space again, so the bytes that could not be written are requested once more.
       if (existing.retry()) return existing;
       await this.suspend(id);
     }

@@ -10,9 +10,9 @@ const fdatasyncAsync = promisify(fdatasync);
 /**
  * A file on the disk that is written at any offset while it arrives, and synced as it grows.
  *
- * What is in the page cache would be written back by the kernel at a time of its own, and whoever then syncs another
- * file of the same file system waits for all of it: a commit of PostgreSQL waited for a second. So no more than a few
- * MB of all files together ever are, and writers wait for the disk. Measured with ext4: files are written at 416 MB/s,
+ * The kernel writes the page cache back when it likes, and a process that then syncs another file of the same file
+ * system waits for all of it: a commit of PostgreSQL waited for a second. So the page cache holds no more than a few MB
+ * of all files together, and writers wait for the disk. Measured with ext4: files are written at 416 MB/s,
  * and the 99th percentile of another process's fsync is 21 ms; without a limit, 407 MB/s and 670 ms; with O_DIRECT,
  * 250 MB/s and 31 ms.
  *

@@ -10,7 +10,7 @@
  *                                                       hashed and written it (part-file.ts), and noted its range
  *   Slave Driver, Mr Chase   VERIFY ──> File Juggler    src/wheels/store.ts syncs and publishes the file
  *
- * What happens if one of them dies:
+ * When one of them dies:
  *
  *   the sender     says HELLO again when it is back, and sends what is missing; after a day the transfer is removed
  *   the juggler    CHUNK finds nobody; the sender says HELLO again, and another juggler takes the transfer over: it

@@ -218,7 +218,7 @@ function sameFile(a: FileState, b: FileState): boolean {
   return a.filename === b.filename && a.filehash === b.filehash && a.filesize === b.filesize;
 }
 
-/** Reads a small file; returns undefined if there is none, as for most transfers: so it does not try to open one. */
+/** Reads a small file. Returns undefined, at the cost of one stat, if it does not exist: most transfers have none. */
 function readIfExists(path: string): string | undefined {
   if (!existsSync(path)) return undefined;
   return withDiskErrors(path, () => undefinedIfMissing(() => readFileSync(path, 'utf8')));

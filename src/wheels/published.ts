@@ -21,7 +21,7 @@ export interface FileStamp {
   readonly age_s: number;
 }
 
-/** Returns the stamp of a published file; undefined if there is none. */
+/** Returns the stamp of a published file; undefined if the file does not exist. */
 export function stampOf(path: string): FileStamp | undefined {
   const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
   if (!stats) return undefined;
@@ -51,7 +51,8 @@ export async function reserveFile(path: string): Promise<FileStamp | undefined> 
 
 /**
  * Removes a file and its metadata if its stamp is unchanged. Returns false if somebody has published or
- * reserved it since; then it stays. Returns true also if there is none, so that repeating it is harmless.
+ * reserved it since; then it stays. Returns true also if the file does not exist, so that
+ * repeating it is harmless.
  *
  * A dangling symbolic link takes its place until the decision is made: nobody can publish other bytes under
  * its name in the meantime, and readers find that it doesn't exist.

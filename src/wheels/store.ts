@@ -187,14 +187,14 @@ export class WheelStore {
 
   /**
    * Removes a published file and its metadata if its stamp is unchanged: not if anybody has published or
-   * reserved it since. Returns DONE also if there is none.
+   * reserved it since. Returns DONE also if the file does not exist.
    */
   async remove(packageName: string, filename: string, stamp: string): Promise<RemovalOutcome> {
     const target = this.pathOf(packageName, filename);
     return (await withDiskErrors(target, () => removeIfUnchanged(target, stamp))) ? 'DONE' : 'KEPT';
   }
 
-  /** Returns the stamp of a published file; undefined if there is none. */
+  /** Returns the stamp of a published file; undefined if the file does not exist. */
   fileStamp(packageName: string, filename: string): FileStamp | undefined {
     const target = this.pathOf(packageName, filename);
     return withDiskErrors(target, () => stampOf(target));

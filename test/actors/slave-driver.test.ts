@@ -11,21 +11,23 @@ t.setTimeout(180_000);
 const VERBS = ['HELLO', 'IDLE', 'REST', 'BUSY', 'BUILT', 'SENT', 'BYE'] as const;
 type ExpectedAnswers = Record<(typeof VERBS)[number], string>;
 
+const ANSWERS_WITHOUT_SESSION: ExpectedAnswers = {
+  HELLO: 'HELLO',
+  IDLE: 'PIW_UNKNOWN_SLAVE',
+  REST: 'PIW_UNKNOWN_SLAVE',
+  BUSY: 'PIW_UNKNOWN_SLAVE',
+  BUILT: 'PIW_UNKNOWN_SLAVE',
+  SENT: 'PIW_UNKNOWN_SLAVE',
+  BYE: 'BYE',
+};
+
 /** The requests that bring a session into each state, and the answer to each verb in that state. */
 const STATES: Readonly<
   Record<string, { readonly requests: readonly (keyof SlaveVerbs)[]; readonly answers: ExpectedAnswers }>
 > = {
   unknown: {
     requests: [],
-    answers: {
-      HELLO: 'HELLO',
-      IDLE: 'PIW_UNKNOWN_SLAVE',
-      REST: 'PIW_UNKNOWN_SLAVE',
-      BUSY: 'PIW_UNKNOWN_SLAVE',
-      BUILT: 'PIW_UNKNOWN_SLAVE',
-      SENT: 'PIW_UNKNOWN_SLAVE',
-      BYE: 'BYE',
-    },
+    answers: ANSWERS_WITHOUT_SESSION,
   },
   idle: {
     requests: ['HELLO'],
@@ -91,15 +93,7 @@ const STATES: Readonly<
   },
   'after BYE': {
     requests: ['HELLO', 'IDLE', 'BYE'],
-    answers: {
-      HELLO: 'HELLO',
-      IDLE: 'PIW_UNKNOWN_SLAVE',
-      REST: 'PIW_UNKNOWN_SLAVE',
-      BUSY: 'PIW_UNKNOWN_SLAVE',
-      BUILT: 'PIW_UNKNOWN_SLAVE',
-      SENT: 'PIW_UNKNOWN_SLAVE',
-      BYE: 'BYE',
-    },
+    answers: ANSWERS_WITHOUT_SESSION,
   },
 };
 

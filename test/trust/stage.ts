@@ -17,13 +17,13 @@ import type { Database } from '../../src/database/pool.js';
 import { createLog } from '../../src/log.js';
 import { parseTransferId } from '../../src/protocols/file-juggler.js';
 import { oracle } from '../../src/protocols/oracle.js';
-import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
+import { slaveHello } from '../helpers/master.js';
 import { startFarmNats } from '../helpers/nats.js';
 import { RawNats, type RawRequestOptions } from '../helpers/raw-nats.js';
-import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
+import { someRelease, insertTarget } from '../helpers/rows.js';
 import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 import { allProcesses } from '../helpers/proc.js';
 
@@ -226,7 +226,7 @@ async function runHonestSlave(t: Test, address: string, output: string): Promise
     log: createLog('slave', 'error', (line) => {
       t.comment(line);
     }),
-    hello: helloFields('honest'),
+    hello: slaveHello('honest'),
   });
   await slave.run(AbortSignal.timeout(60_000));
   await bus.drain();
@@ -238,20 +238,6 @@ async function runHonestSlave(t: Test, address: string, output: string): Promise
   );
   t.ok(statSync(join(output, 'simple', builtPath)).size > 1_500_000);
 }
-
-const helloFields = (label: string) => ({
-  version: `${VERSION}/${SLAVE_PROTOCOL_VERSION}`,
-  build_timeout_s: 100,
-  busy_interval_s: 30,
-  py_version_tag: ABI,
-  abi_tag: ABI,
-  platform_tag: PLATFORM,
-  label,
-  os_name: 'x',
-  os_version: 'x',
-  board: null,
-  lacks: [],
-});
 
 export const STATS = [1, 1, 1, 1, 0, null];
 
@@ -287,9 +273,9 @@ export class Mallory {
   /** Says HELLO, with its fields in order. */
   hello(
     session: string,
-    overrides: Partial<Record<keyof ReturnType<typeof helloFields> | 'clock', unknown>> = {},
+    overrides: Partial<Record<keyof ReturnType<typeof slaveHello> | 'clock', unknown>> = {},
   ): Promise<AnswerFields> {
-    const fields = { ...helloFields('mallory'), clock: 1, ...overrides };
+    const fields = { ...slaveHello('mallory'), clock: 1, ...overrides };
     return this.send(session, 'HELLO', ...HELLO_FIELDS.map((name) => fields[name]));
   }
 

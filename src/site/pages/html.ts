@@ -96,8 +96,8 @@ const dayTexts = new Array<string | undefined>(40_000);
 /** Formats milliseconds since 1970 as a day, e.g. `2026-11-21`. */
 export function formatDay(ms: number): string {
   const number = Math.floor(ms / DAY_MS);
-  const known = dayTexts[number];
-  if (known !== undefined) return known;
+  const cachedText = dayTexts[number];
+  if (cachedText !== undefined) return cachedText;
   const text = new Date(ms).toISOString().slice(0, 10);
   if (number >= 0 && number < dayTexts.length) dayTexts[number] = text;
   return text;

@@ -3,7 +3,7 @@ import type { Project, ProjectFile, ProjectVersion, VersionOnTarget } from '../.
 import { isPrerelease } from '../../wheels/versions.js';
 import { failureSentence } from './failures.js';
 import { formatDay, formatTimeOfDay } from './html.js';
-import { escapeJson, isPlainFilename, jsonText, urlSegment } from '../json.js';
+import { escapeJson, isPlainFilename, jsonText, requiresPythonJson, urlSegment } from '../json.js';
 import { isSameList, rememberLast } from '../remember-last.js';
 import { logPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
@@ -120,7 +120,6 @@ const needsJson = rememberLast(
     `{"apt":${jsonList(dependencies['apt'])},"other":${jsonList(dependencies[''])}}`,
   (a, b) => isSameList(a['apt'] ?? [], b['apt'] ?? []) && isSameList(a[''] ?? [], b[''] ?? []),
 );
-const requiresPythonJson = rememberLast(jsonText);
 
 function fileJson(file: ProjectFile, folder: string, base: string): string {
   const { filename } = file;

@@ -1,7 +1,6 @@
 import type { IndexedFile } from '../../model/project.js';
-import { escapeJson, isPlainFilename, jsonText, urlSegment } from '../json.js';
+import { escapeJson, isPlainFilename, requiresPythonJson, urlSegment } from '../json.js';
 import { escape } from '../pages/html.js';
-import { rememberLast } from '../remember-last.js';
 import { uploadTime } from './upload-time.js';
 
 /** A file with the texts that several pages of the simple index have of it: each is made once. */
@@ -16,8 +15,6 @@ export interface FileTexts {
   /** requires-python as JSON. */
   readonly requiresPython: string;
 }
-
-const requiresPythonJson = rememberLast(jsonText);
 
 export function fileTexts(file: IndexedFile): FileTexts {
   const { filename, yanked } = file;
