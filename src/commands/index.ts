@@ -1,48 +1,10 @@
-import type { Command } from '@oclif/core';
+import { COMMAND_LOADERS, commandName } from './loaders.js';
 
-/** Loaders of all commands of piw, by name. */
-const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }>>> = {
-  'abi:add': () => import('./abi/add.js'),
-  'abi:list': () => import('./abi/list.js'),
-  'abi:remove': () => import('./abi/remove.js'),
-  'abi:skip': () => import('./abi/skip.js'),
-  'abi:unskip': () => import('./abi/unskip.js'),
-  actor: () => import('./actor.js'),
-  add: () => import('./add.js'),
-  check: () => import('./check.js'),
-  farm: () => import('./farm.js'),
-  feed: () => import('./feed.js'),
-  import: () => import('./import.js'),
-  initdb: () => import('./initdb.js'),
-  logger: () => import('./logger.js'),
-  master: () => import('./master.js'),
-  monitor: () => import('./monitor.js'),
-  queue: () => import('./queue.js'),
-  rebuild: () => import('./rebuild.js'),
-  remove: () => import('./remove.js'),
-  retry: () => import('./retry.js'),
-  slave: () => import('./slave.js'),
-  'slaves:add': () => import('./slaves/add.js'),
-  'slaves:kill': () => import('./slaves/kill.js'),
-  'slaves:list': () => import('./slaves/list.js'),
-  'slaves:remove': () => import('./slaves/remove.js'),
-  'slaves:skip': () => import('./slaves/skip.js'),
-  'slaves:sleep': () => import('./slaves/sleep.js'),
-  'slaves:wake': () => import('./slaves/wake.js'),
-  web: () => import('./web.js'),
-};
-
-/** Returns the name of the command to load; all names for the overall help and for an unknown command. */
-function namesToLoad(first = '', second = ''): readonly string[] {
-  const name = [`${first}:${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
-  return name === undefined ? Object.keys(COMMANDS) : [name];
-}
+/** The command to load; all commands for the overall help and for an unknown command. */
+const name = commandName(...process.argv.slice(2));
+const names = name === undefined ? Object.keys(COMMAND_LOADERS) : [name];
 
 /** Only the commands that this process needs: loading all of them takes longer than running most of them. */
 export const commands = Object.fromEntries(
-  await Promise.all(
-    namesToLoad(...process.argv.slice(2)).map(
-      async (name) => [name, (await COMMANDS[name]?.())?.default] as const,
-    ),
-  ),
+  await Promise.all(names.map(async (each) => [each, (await COMMAND_LOADERS[each]?.())?.default] as const)),
 );

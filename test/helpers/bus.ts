@@ -20,11 +20,15 @@ export async function testBus(t: Test, prefix: string, options: Partial<BusOptio
   return bus;
 }
 
-/** Waits for a condition, which it checks every 5 ms; throws after `limitMs`. */
+/**
+ * Waits for a condition; throws after `limitMs`. It checks every 5 ms at first, and more and more rarely while it
+ * waits: a test that waits for seconds would use as much processor time as what it waits for.
+ */
 export async function until(condition: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
-  const end = Date.now() + limitMs;
+  const start = performance.now();
   while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`the condition was not met within ${limitMs / 1000} s`);
-    await sleep(5);
+    const waited = performance.now() - start;
+    if (waited > limitMs) throw new Error(`the condition was not met within ${limitMs / 1000} s`);
+    await sleep(Math.min(100, Math.max(5, waited / 10)));
   }
 }

@@ -9,7 +9,9 @@ import { systemClock, type Clock } from '../../src/concurrency/clock.js';
 import { runActor } from '../../src/actor/run.js';
 import { formatConfig, loadSettings, type RawSettings } from '../../src/config.js';
 import { createLog } from '../../src/log.js';
+import { commandName } from '../../src/commands/loaders.js';
 import { natsAddress, uniquePrefix } from './bus.js';
+import { runHere } from './command-here.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 
@@ -22,17 +24,31 @@ export interface CommandResult {
 /** Runs `piw` without a terminal, until it exits. */
 export type PiwRunner = (...args: readonly string[]) => Promise<CommandResult>;
 
-/** Returns a runner of `piw` with a configuration file of these settings. */
+/** Commands that run for long, read stdin or install signal handlers, and so need a process of their own. */
+const OWN_PROCESS = ['actor', 'farm', 'initdb', 'logger', 'master', 'slave', 'web'];
+
+/**
+ * Returns a runner of `piw` with a configuration file of these settings. Most commands run in the test's process:
+ * starting Node and loading a command takes ten times as long as running it.
+ */
 export function piwRunner(settings: RawSettings): PiwRunner {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-command-')), 'piwheels.conf');
   writeFileSync(file, formatConfig(settings));
-  return (...args) =>
-    new Promise((resolve) => {
-      const child = execFile(process.execPath, [BIN, ...args, '-c', file], (error, out, err) => {
-        resolve({ code: error === null ? 0 : (child.exitCode ?? -1), out, err });
-      });
-      child.stdin?.end();
+  return (...args) => {
+    const allArgs = [...args, '-c', file];
+    const name = commandName(...args);
+    const needsProcess = name === undefined || OWN_PROCESS.includes(name) || args.includes('--help');
+    return needsProcess ? runInOwnProcess(allArgs) : runHere(name, allArgs.slice(name.split(':').length));
+  };
+}
+
+async function runInOwnProcess(args: readonly string[]): Promise<CommandResult> {
+  return await new Promise((resolve) => {
+    const child = execFile(process.execPath, [BIN, ...args], (error, out, err) => {
+      resolve({ code: error === null ? 0 : (child.exitCode ?? -1), out, err });
     });
+    child.stdin?.end();
+  });
 }
 
 /** Writes a program that runs `piw` with these settings, for other programs; returns its path. */

@@ -10,6 +10,7 @@ import { type TapPoint, readTap } from './tap-points.js';
 const FILE_LIMIT_MS = Number(process.env['PIW_TEST_LIMIT_S'] ?? 360) * 1000;
 /** How long the processes that a file has started may take to end after it. */
 const EXIT_GRACE_MS = 3000;
+const PRELOADED = new URL('./without-async-hooks.js', import.meta.url).href;
 const STDERR_LIMIT_CHARS = 20_000;
 
 /** The results of the tests of one file. */
@@ -64,7 +65,7 @@ export class TestFile {
 
   async #execute(env: NodeJS.ProcessEnv): Promise<TestProcessExit> {
     const [name = '', ...value] = this.#environmentEntry.split('=');
-    const child = spawn(process.execPath, ['--enable-source-maps', this.#path], {
+    const child = spawn(process.execPath, ['--enable-source-maps', '--import', PRELOADED, this.#path], {
       // tap's default of 30 s is too short on a busy machine, so the limit below is the effective one.
       env: { ...env, TAP: '1', TAP_TIMEOUT: `${FILE_LIMIT_MS / 1000 - 20}`, [name]: value.join('=') },
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -6,9 +6,11 @@ import { Mallory, STATS, startHostileFarm } from './stage.js';
 
 t.setTimeout(290_000);
 
-const MESSAGE_COUNT = 1_000_000;
+/** With PIW_TEST_MESSAGES=1000000, the flood lasts for a minute. */
+const MESSAGE_COUNT = Number(process.env['PIW_TEST_MESSAGES'] ?? 150_000);
 /** Maximum milliseconds for which messages are sent. */
 const LIMIT_MS = 60_000;
+const SESSION_COUNT = 6000;
 const VERBS = ['HELLO', 'IDLE', 'BUSY', 'BUILT', 'SENT', 'BYE', 'file.HELLO', 'file.CHUNK', 'x', 'file.x'];
 
 const pick = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
@@ -46,7 +48,7 @@ void t.test('a flood of messages from one slave does not block the others', asyn
   const { mallory, addresses, db } = farm;
   const before = farm.residentBytes();
 
-  await t.test('a million random messages leave the others served', async (t) => {
+  await t.test('random messages without pause leave the others served', async (t) => {
     const { raw } = mallory;
     // Another slave sends normal requests in the meantime.
     const victim = new Mallory(await RawNats.connect(addresses.victim));
@@ -93,9 +95,9 @@ void t.test('a flood of messages from one slave does not block the others', asyn
     t.ok(farm.residentBytes() - before < 600e6);
   });
 
-  await t.test('twenty thousand sessions are limited', async (t) => {
+  await t.test('thousands of sessions are limited', async (t) => {
     const counts = new Map<string, number>();
-    for (let round = 0; round < 40; round += 1) {
+    for (let round = 0; round < SESSION_COUNT / 500; round += 1) {
       const answers = await Promise.all(
         Array.from({ length: 500 }, (_, i) => mallory.hello(`h${round}-${i}`)),
       );
@@ -106,7 +108,7 @@ void t.test('a flood of messages from one slave does not block the others', asyn
     }
     t.comment([...counts].map(([outcome, count]) => `${outcome} ${count}`).join(', '));
     t.ok((counts.get('HELLO') ?? 0) < 2000);
-    t.ok((counts.get('PIW_REFUSED') ?? 0) > 15_000);
+    t.ok((counts.get('PIW_REFUSED') ?? 0) > SESSION_COUNT - 2000);
     t.match(farm.newLogs(), /mallory starts too many sessions/);
     const [row] = await db.query<{ count: number }>('select count(*)::int from slaves');
     t.ok((row?.count ?? Infinity) < 2000, 'the database does not grow with them');
