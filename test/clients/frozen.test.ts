@@ -58,7 +58,8 @@ else
     ): (() => Promise<void>) => {
       const config = join(folder, `${command}.conf`);
       writeFileSync(config, formatConfig({ ...settings, ...overrides }));
-      const child = spawn(process.execPath, [BIN, command, '-c', config], {
+      const args = command === 'master' ? ['--one-process'] : [];
+      const child = spawn(process.execPath, [BIN, command, ...args, '-c', config], {
         stdio: ['ignore', 'ignore', 'pipe'],
       });
       child.stderr.on('data', (data: Buffer) => (logText += data.toString()));

@@ -102,7 +102,7 @@ void t.test('a wheel imported again gets a build tag, and pip installs the newes
     'watch-only': true,
     'pypi-simple': unreachableIndex,
   });
-  startPiw(t, 'master', '-c', config, '--rebuilt', 'tag');
+  startPiw(t, 'master', '--one-process', '-c', config, '--rebuilt', 'tag');
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => web.close());
   const index = `http://127.0.0.1:${web.port}/simple`;

@@ -68,8 +68,8 @@ void t.test('a build installs its requirements from the farm’s own wheels', as
     }),
   );
   let stderr = '';
-  for (const command of ['master', 'slave']) {
-    const child = spawn(process.execPath, [BIN, command, '-c', config], {
+  for (const command of [['master', '--one-process'], ['slave']]) {
+    const child = spawn(process.execPath, [BIN, ...command, '-c', config], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));

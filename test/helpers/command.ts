@@ -31,13 +31,14 @@ const OWN_PROCESS = ['actor', 'farm', 'initdb', 'logger', 'master', 'slave', 'we
  * Returns a runner of `piw` with a configuration file of these settings. Most commands run in the test's process:
  * starting Node and loading a command takes ten times as long as running it.
  */
-export function piwRunner(settings: RawSettings): PiwRunner {
+export function piwRunner(settings: RawSettings, { ownProcess = false } = {}): PiwRunner {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-command-')), 'piwheels.conf');
   writeFileSync(file, formatConfig(settings));
   return (...args) => {
     const allArgs = [...args, '-c', file];
     const name = commandName(...args);
-    const needsProcess = name === undefined || OWN_PROCESS.includes(name) || args.includes('--help');
+    const needsProcess =
+      ownProcess || name === undefined || OWN_PROCESS.includes(name) || args.includes('--help');
     return needsProcess ? runInOwnProcess(allArgs) : runHere(name, allArgs.slice(name.split(':').length));
   };
 }

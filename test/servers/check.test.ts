@@ -22,7 +22,7 @@ for (const [kind, server] of servers) {
   }
   t.teardown(() => server.stop());
   void t.test(title, async (t) => {
-    const piw = piwRunner({});
+    const piw = piwRunner({}, { ownProcess: true });
     // Node reads this variable once, when a process starts.
     process.env['NODE_EXTRA_CA_CERTS'] = server.ca ?? '';
     const { code, out, err } = await piw('check', `${server.url}/`);

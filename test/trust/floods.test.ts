@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { encode } from '../../src/bus/codec.js';
+import { until } from '../helpers/bus.js';
 import { RawNats } from '../helpers/raw-nats.js';
 import { Mallory, STATS, startHostileFarm } from './stage.js';
 
 t.setTimeout(290_000);
 
-/** With PIW_TEST_MESSAGES=1000000, the flood lasts for a minute. */
-const MESSAGE_COUNT = Number(process.env['PIW_TEST_MESSAGES'] ?? 150_000);
-/** Maximum milliseconds for which messages are sent. */
-const LIMIT_MS = 60_000;
+const MESSAGE_COUNT = 1_000_000;
+/** Maximum milliseconds for which messages are sent. For a longer flood, by hand: PIW_TEST_SECONDS=60. */
+const LIMIT_MS = Number(process.env['PIW_TEST_SECONDS'] ?? 15) * 1000;
 const SESSION_COUNT = 6000;
 const VERBS = ['HELLO', 'IDLE', 'BUSY', 'BUILT', 'SENT', 'BYE', 'file.HELLO', 'file.CHUNK', 'x', 'file.x'];
 
@@ -44,7 +44,7 @@ function randomMessage(): Buffer {
 }
 
 void t.test('a flood of messages from one slave does not block the others', async (t) => {
-  const farm = await startHostileFarm(t, 10);
+  const farm = await startHostileFarm(t, 10, { processes: 'each task' });
   const { mallory, addresses, db } = farm;
   const before = farm.residentBytes();
 
@@ -87,7 +87,7 @@ void t.test('a flood of messages from one slave does not block the others', asyn
       `${sentMessages} messages in ${elapsedS.toFixed(1)} s; of ${delays.length} requests of another slave in that time ` +
         `half were answered within ${delays[delays.length >> 1] ?? -1} ms, all within ${delays.at(-1) ?? -1} ms`,
     );
-    t.ok(sentMessages >= MESSAGE_COUNT || elapsedS >= 59, 'it sends as many as fit into a minute');
+    t.ok(sentMessages >= MESSAGE_COUNT || elapsedS >= LIMIT_MS / 1000 - 1, 'it sends as many as fit');
     t.ok(delays.length > 0);
     t.match(farm.newLogs(), /more messages were refused/, 'the log has their number, and not each one');
     t.ok(farm.newLogs().length < 50e6);
@@ -96,6 +96,8 @@ void t.test('a flood of messages from one slave does not block the others', asyn
   });
 
   await t.test('thousands of sessions are limited', async (t) => {
+    // A Slave Driver that the flood has starved may have lost its lease to the next one.
+    await until(async () => (await mallory.hello('after'))[0] === 'HELLO', 30_000);
     const counts = new Map<string, number>();
     for (let round = 0; round < SESSION_COUNT / 500; round += 1) {
       const answers = await Promise.all(

@@ -215,7 +215,7 @@ const HEADERS: readonly (readonly [string, string | Buffer, RegExp])[] = [
 ];
 
 void t.test('malformed messages are refused with a reason, and do no harm', async (t) => {
-  const farm = await startHostileFarm(t, 5);
+  const farm = await startHostileFarm(t, 5, { processes: 'each task' });
   const { mallory } = farm;
   await mallory.hello('s');
 

@@ -58,7 +58,7 @@ function prepareSlave(address: string, user: string, overrides: RawSettings = {}
 void t.test('a build that tries to reach its slave’s key and code gets neither', async (t) => {
   const index = await IndexServer.start([packFixture('robs')]);
   t.teardown(() => index.stop());
-  const farm = await startHostileFarm(t, 1, { 'index-url': index.url });
+  const farm = await startHostileFarm(t, 1, { settings: { 'index-url': index.url } });
   const { abiTag: abi, platformTag: platform } = interpreter;
   await insertTarget(farm.db, abi, { platform });
   await addReleases(farm.db, 'piw-fixture-robs', 'feed', [someRelease('1.0', { priority: 2 })]);

@@ -59,7 +59,14 @@ export interface HostileFarm {
 export async function startHostileFarm(
   t: Test,
   versions: number,
-  overrides: RawSettings = {},
+  {
+    settings = {},
+    processes = 'one',
+  }: {
+    readonly settings?: RawSettings;
+    /** `each task` has a process of its own only where a test measures it: starting them costs seconds. */
+    readonly processes?: 'one' | 'each task';
+  } = {},
 ): Promise<HostileFarm> {
   const folder = mkdtempSync(join(tmpdir(), 'piw-hostile-'));
   const output = join(folder, 'www');
@@ -81,12 +88,11 @@ export async function startHostileFarm(
       'dev-mode': true,
       'allow-root': true,
       'allow-superuser': true,
-      ...overrides,
+      ...settings,
     }),
   );
-  const master = spawn(process.execPath, [BIN, 'master', '-v', '-c', configFile], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  const args = [BIN, 'master', '-v', '-c', configFile, ...(processes === 'one' ? ['--one-process'] : [])];
+  const master = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   master.stderr.on('data', (data: Buffer) => (log += data.toString()));
   t.teardown(() => {

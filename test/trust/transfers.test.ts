@@ -45,7 +45,7 @@ async function announceTransfer(
 }
 
 void t.test('only files that equal their announcement are published', async (t) => {
-  const farm = await startHostileFarm(t, 30);
+  const farm = await startHostileFarm(t, 30, { processes: 'each task' });
   const { mallory, output, addresses } = farm;
   const sayHello = (s: AnnouncedTransfer): Promise<AnswerFields> =>
     mallory.send(s.lease.session, 'file.HELLO', s.id);
