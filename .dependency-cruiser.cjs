@@ -15,7 +15,7 @@
  *   protocols   model
  *   model       nothing of ours
  *
- * errors, log, units, version and concurrency are for everybody; model, and the types of protocols, for every room above bus.
+ * errors, log, nearest, units, version and concurrency are for everybody; model, and the types of protocols, for every room above bus.
  */
 
 /** The domain room that an actor is the face of. An actor that isn't listed has none. */
@@ -32,7 +32,7 @@ const FACES = {
 const DOMAINS = ['builder', 'database', 'monitor', 'pypi', 'site', 'weblog', 'wheels'];
 
 const OURS = '^(actors|src|test)/';
-const EVERYBODYS = '^src/((errors|log|units|version)[.]ts$|concurrency/)';
+const EVERYBODYS = '^src/((errors|log|nearest|units|version)[.]ts$|concurrency/)';
 
 /** `folder` imports nothing of ours but itself, what is for everybody, and what matches `allowed`. */
 function only(name, comment, folder, ...allowed) {
@@ -137,6 +137,7 @@ module.exports = {
     },
     only('everybodys', 'What is for everybody imports nothing else.', EVERYBODYS),
     only('config', 'Settings are read by commands and handed on.', '^src/config[.]ts$'),
+    only('settings', 'Settings come from files, environment and options.', '^src/settings/', '^src/config[.]ts$'),
     ...['bus', 'files', 'failures', 'model'].map((leaf) =>
       only(`leaf-${leaf}`, 'A leaf knows nothing of ours.', `^src/${leaf}/`),
     ),

@@ -1,13 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { PiwError, errorMessage } from './errors.js';
+import { resolve } from 'node:path';
+import type { PiwError } from './errors.js';
 import { LOG_FORMATS } from './log.js';
 import { parseDuration } from './units.js';
 
 /**
- * The settings of every piw command, in one table: a key of the configuration file is the long name of the option. The
- * command line takes precedence over the file, and the file over the default here.
+ * The settings of every piw command, in one table: a key of the configuration file is the long name of the option. How
+ * files, environment and command line combine is in src/settings/.
  */
 interface SettingDefinition {
   readonly kind: 'text' | 'choice' | 'list' | 'flag' | 'whole' | 'duration' | 'path';
@@ -173,12 +172,15 @@ export const SETTING_DEFINITIONS = {
   nkey: text(),
 } as const satisfies Record<string, SettingDefinition>;
 
-type SettingName = keyof typeof SETTING_DEFINITIONS;
+export type SettingName = keyof typeof SETTING_DEFINITIONS;
+
+/** The settings that can contain a password or a key. Each is also accepted as `NAME-file`, the path of a file with it. */
+const SECRET_SETTINGS: ReadonlySet<SettingName> = new Set(['nats', 'dsn', 'master', 'nkey']);
 
 /** The former keys of settings that have been renamed, which are still accepted. */
 const FORMER_KEYS: ReadonlyMap<string, SettingName> = new Map([['rebuilt', 'on-duplicate-filename']]);
 
-const currentKey = (key: string): string => FORMER_KEYS.get(key) ?? key;
+export const currentKey = (key: string): string => FORMER_KEYS.get(key) ?? key;
 type SettingValue<K extends SettingDefinition> = K extends { kind: 'list' }
   ? readonly string[]
   : K extends { kind: 'flag' }
@@ -195,9 +197,9 @@ type SettingValue<K extends SettingDefinition> = K extends { kind: 'list' }
 export type Settings = { readonly [K in SettingName]: SettingValue<(typeof SETTING_DEFINITIONS)[K]> };
 /** The settings that were set explicitly. */
 export type ExplicitSettings = { readonly [K in SettingName]?: NonNullable<Settings[K]> | undefined };
-export type RawSettings = Partial<
-  Record<SettingName, string | readonly string[] | boolean | number | undefined>
->;
+/** What a setting can be before it is converted: text of a file or a variable, or the value of an option. */
+export type RawValue = string | readonly string[] | boolean | number;
+export type RawSettings = Partial<Record<SettingName, RawValue | undefined>>;
 
 /** The environment variable by which a master passes its settings to its actors, which read no configuration. */
 export const SETTINGS_ENV = 'PIW_SETTINGS';
@@ -210,152 +212,58 @@ export function settingsFromEnv(json: string): Settings {
   ) as Settings;
 }
 
-/** Returns the default configuration files; a later file overrides an earlier one. */
-export function defaultConfigFiles(): readonly string[] {
-  return [
-    '/etc/piwheels.conf',
-    '/usr/local/etc/piwheels.conf',
-    join(homedir(), '.config', 'piwheels', 'piwheels.conf'),
-    farmConfigFile(defaultDataDir()),
-  ];
-}
+export const isSettingName = (name: string): name is SettingName => Object.hasOwn(SETTING_DEFINITIONS, name);
 
-/** Returns the path of the configuration that `piw farm` writes, so that every other command finds its farm. */
-export const farmConfigFile = (dataDir: string): string => join(dataDir, 'piwheels.conf');
-
-export function defaultDataDir(): string {
-  if (process.getuid?.() === 0) return '/var/lib/piw/farm';
-  return join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'piw');
-}
+/** Returns whether the value can contain a password or a key. */
+export const isSecret = (name: SettingName): boolean => SECRET_SETTINGS.has(name);
 
 /**
- * Returns the settings of a command: `flags` of its command line, then `file` (by default those of
- * defaultConfigFiles() that are readable), then the defaults. Throws PIW_CONFIG for an unknown key, an invalid value,
- * or an explicit file that can't be read.
+ * Returns the value of a setting in its type. For a value that is not valid, throws what `invalid` makes of it and of
+ * what is wrong with it.
  */
-export function loadSettings(flags: RawSettings, file?: string): Settings {
-  const files = file === undefined ? defaultConfigFiles().filter((name) => isReadable(name)) : [file];
-  const explicit = readExplicitSettings(flags, files);
-  const settings = Object.entries(SETTING_DEFINITIONS).map(([name, { fallback }]) => [
-    name,
-    explicit[name as SettingName] ?? fallback,
-  ]);
-  return Object.fromEntries(settings) as Settings;
-}
-
-/**
- * Returns only the settings of the command line and of `file`, without default files and default values. Throws the
- * same errors as loadSettings().
- */
-export function loadExplicitSettings(flags: RawSettings, file: string | undefined): ExplicitSettings {
-  return readExplicitSettings(flags, file === undefined ? [] : [file]);
-}
-
-function readExplicitSettings(flags: RawSettings, files: readonly string[]): ExplicitSettings {
-  const fromFiles: RawSettings = {};
-  for (const name of files) {
-    let contents: string;
-    try {
-      contents = readFileSync(name, 'utf8');
-    } catch (error) {
-      throw new PiwError('PIW_CONFIG', `${name} can't be read: ${errorMessage(error)}`, { cause: error });
-    }
-    Object.assign(fromFiles, parseConfig(contents, name));
-  }
-  const merged = { ...fromFiles, ...withoutUnsetFlags(flags) };
-  const converted: Record<string, unknown> = {};
-  for (const [name, key] of Object.entries(SETTING_DEFINITIONS)) {
-    const value = merged[name as SettingName];
-    if (value !== undefined) converted[name] = convert(name, key, value);
-  }
-  return converted;
-}
-
-function isReadable(file: string): boolean {
-  try {
-    return existsSync(file) && readFileSync(file).length >= 0;
-  } catch {
-    // A default file that this user may not read is ignored.
-    return false;
-  }
-}
-
-/**
- * Parses `key = value` lines; `#` begins a comment, `[sections]` are ignored, a repeated key of a list appends to it.
- * Throws PIW_CONFIG with the line number.
- */
-export function parseConfig(contents: string, file: string): RawSettings {
-  const parsed: Record<string, string | string[]> = {};
-  contents.split(/\r?\n/).forEach((raw, i) => {
-    const line = raw.trim();
-    if (line === '' || line.startsWith('#') || line.startsWith('[')) return;
-    const location = `${file}, line ${i + 1}`;
-    const match = /^([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*)$/.exec(line);
-    if (!match) throw new PiwError('PIW_CONFIG', `${location}: not of the form key = value`);
-    const key = (match[1] ?? '').replaceAll('_', '-');
-    const name = currentKey(key);
-    const value = (match[2] ?? '').replace(/\s+#.*$/, '');
-    if (!(name in SETTING_DEFINITIONS))
-      throw new PiwError('PIW_CONFIG', `${location}: unknown setting "${key}"`);
-    if (SETTING_DEFINITIONS[name as SettingName].kind === 'list')
-      parsed[name] = [parsed[name] ?? [], value].flat();
-    else parsed[name] = value;
-  });
-  return parsed;
-}
-
-/** Returns the contents of a configuration file with these settings. */
-export function formatConfig(settings: RawSettings): string {
-  const lines = Object.entries(settings).flatMap(([name, value]) =>
-    Array.isArray(value) ? value.map((item) => `${name} = ${String(item)}`) : [`${name} = ${String(value)}`],
-  );
-  return `${lines.join('\n')}\n`;
-}
-
-function convert(
-  name: string,
-  key: SettingDefinition,
-  value: string | readonly string[] | boolean | number,
-): unknown {
-  const invalidValue = (problem: string) =>
-    new PiwError('PIW_CONFIG', `${name} = ${String(value)}: ${problem}`);
-  switch (key.kind) {
+export function convertSetting(
+  name: SettingName,
+  value: RawValue,
+  invalid: (value: string, problem: string) => PiwError,
+): Settings[SettingName] {
+  const definition: SettingDefinition = SETTING_DEFINITIONS[name];
+  const written = String(value);
+  switch (definition.kind) {
     case 'list': {
-      const items: readonly string[] = Array.isArray(value) ? value.map(String) : [String(value)];
+      const items: readonly string[] = Array.isArray(value) ? value.map(String) : [written];
       for (const item of items) {
-        const problem = key.check?.(item);
-        if (problem !== undefined) throw new PiwError('PIW_CONFIG', `${name} = ${item}: ${problem}`);
+        const problem = definition.check?.(item);
+        if (problem !== undefined) throw invalid(item, problem);
       }
       return items;
     }
     case 'flag': {
       if (typeof value === 'boolean') return value;
-      if (/^(true|yes|on|1|)$/i.test(String(value))) return true;
-      if (/^(false|no|off|0)$/i.test(String(value))) return false;
-      throw invalidValue('must be true or false');
+      if (/^(true|yes|on|1|)$/i.test(written)) return true;
+      if (/^(false|no|off|0)$/i.test(written)) return false;
+      throw invalid(written, 'must be true or false');
     }
     case 'whole': {
       const number = Number(value);
-      const { least = 0 } = key;
-      if (!Number.isSafeInteger(number) || String(value).trim() === '' || number < least)
-        throw invalidValue(`must be a whole number${least > 0 ? ` of at least ${least}` : ''}`);
+      const { least = 0 } = definition;
+      if (!Number.isSafeInteger(number) || written.trim() === '' || number < least)
+        throw invalid(written, `must be a whole number${least > 0 ? ` of at least ${least}` : ''}`);
       return number;
     }
     case 'choice': {
-      const { choices = [] } = key;
-      const chosen = String(value);
-      if (!choices.includes(chosen)) throw invalidValue(`must be one of ${choices.join(', ')}`);
-      return chosen;
+      const { choices = [] } = definition;
+      if (!choices.includes(written)) throw invalid(written, `must be one of ${choices.join(', ')}`);
+      return written;
     }
     case 'duration': {
-      const seconds = parseDuration(String(value));
-      if (seconds === undefined) throw invalidValue('must be a duration such as 3h, 90m or 45s');
+      const seconds = parseDuration(written);
+      if (seconds === undefined) throw invalid(written, 'must be a duration such as 3h, 90m or 45s');
       return seconds;
     }
     case 'path':
-      return resolve(String(value).replace(/^~(?=\/|$)/, homedir()));
+      return resolve(written.replace(/^~(?=\/|$)/, homedir()));
     case 'text':
-      return String(value);
+      return written;
   }
 }
 
@@ -368,11 +276,4 @@ function variableProblem(item: string): string | undefined {
   if (name === undefined) return 'must be NAME=VALUE, an environment variable';
   if (name === 'PATH') return 'use build-path to add folders of programs';
   return RESERVED_VARIABLES.test(name) ? `the builder sets ${name} itself` : undefined;
-}
-
-/** Returns the flags that the command line sets; oclif passes false for a boolean flag that is absent. */
-function withoutUnsetFlags(flags: RawSettings): RawSettings {
-  return Object.fromEntries(
-    Object.entries(flags).filter(([, value]) => value !== undefined && value !== false),
-  );
 }

@@ -1,10 +1,10 @@
-import { readFileSync, statSync } from 'node:fs';
 import { parseAddress } from './bus/address.js';
 import type { BusOptions } from './bus/bus.js';
 import type { TlsFiles } from './bus/security.js';
 import type { Settings } from './config.js';
-import { PiwError, errorMessage } from './errors.js';
+import { PiwError } from './errors.js';
 import { userBucketName } from './protocols/file-juggler.js';
+import { checkSecretFile, readSecretFile } from './settings/secret-file.js';
 
 type BusConnectionOptions = Pick<
   BusOptions,
@@ -18,7 +18,7 @@ export function masterConnection(settings: Settings): BusConnectionOptions {
     address: settings.nats,
     prefix: settings.prefix,
     tls: tlsFiles(settings),
-    ...(file === null ? {} : { seed: readSeed(file) }),
+    ...(file === null ? {} : { seed: readSecretFile(file) }),
   };
 }
 
@@ -29,7 +29,7 @@ export function masterConnection(settings: Settings): BusConnectionOptions {
 export function slaveConnection(settings: Settings): BusConnectionOptions & { readonly user: string } {
   const masterAddress = parseAddress(settings.master);
   const file = settings['slave-key'];
-  const seed = settings.nkey ?? (file === null ? masterAddress.seed : readSeed(file));
+  const seed = settings.nkey ?? (file === null ? masterAddress.seed : readSecretFile(file));
   if (seed === undefined && masterAddress.pass === undefined) {
     throw new PiwError(
       'PIW_CONFIG',
@@ -55,30 +55,13 @@ export function slaveConnection(settings: Settings): BusConnectionOptions & { re
   };
 }
 
+/** Returns the files of TLS. Throws PIW_CONFIG if everybody can read the private key. */
 function tlsFiles(settings: Settings): TlsFiles {
   const { 'tls-ca': ca, 'tls-cert': cert, 'tls-key': key } = settings;
+  if (key !== null) checkSecretFile(key);
   return {
     ...(ca === null ? {} : { ca }),
     ...(cert === null ? {} : { cert }),
     ...(key === null ? {} : { key }),
   };
-}
-
-/**
- * Returns the seed from a file that otherwise holds only comments. Throws PIW_CONFIG if the file can't be read, or if
- * everybody can read it.
- */
-function readSeed(file: string): string {
-  try {
-    if ((statSync(file).mode & 0o007) !== 0) {
-      throw new PiwError('PIW_CONFIG', `everybody can read the key in ${file}: run chmod 600 ${file}`);
-    }
-    const lines = readFileSync(file, 'utf8').split('\n');
-    return lines.map((line) => line.trim()).find((line) => line !== '' && !line.startsWith('#')) ?? '';
-  } catch (error) {
-    if (error instanceof PiwError) throw error;
-    throw new PiwError('PIW_CONFIG', `the key ${file} can't be read: ${errorMessage(error)}`, {
-      cause: error,
-    });
-  }
 }

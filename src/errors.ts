@@ -15,7 +15,10 @@ interface ErrorDefinition {
 
 export const ERRORS = {
   PIW_USAGE: { exit: 2, advice: 'See --help.' },
-  PIW_CONFIG: { exit: 2, advice: 'Correct the configuration file, or name another with --configuration.' },
+  PIW_CONFIG: {
+    exit: 2,
+    advice: 'Correct the configuration; piw config show says where each value comes from.',
+  },
   PIW_BAD_REQUIREMENT: { exit: 2, advice: 'Write it as NAME or NAME==VERSION, for example six==1.16.0.' },
   PIW_WATCH_FILE: {
     exit: 2,

@@ -3,22 +3,28 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { parseVariables } from '../src/builder/environment.js';
-import { formatConfig, loadSettings, parseConfig, settingsFromEnv, type RawSettings } from '../src/config.js';
-import { PiwError } from '../src/errors.js';
+import { settingsFromEnv, type RawSettings } from '../src/config.js';
+import { formatConfig, parseConfig } from '../src/settings/config-file.js';
+import { loadSettings } from '../src/settings/load.js';
+import { PiwError, type ErrorCode } from '../src/errors.js';
 import { parseDuration } from '../src/units.js';
 
 const settings = (options: RawSettings) => loadSettings(options, '/dev/null');
 
-/** Returns the message of the PIW_CONFIG error that `action` throws. */
-function configError(action: () => unknown): string {
+/** Returns the message of the error with this code that `action` throws. */
+function errorOf(action: () => unknown, code: ErrorCode): string {
   try {
     action();
   } catch (error) {
-    if (error instanceof PiwError && error.code === 'PIW_CONFIG') return error.message;
+    if (error instanceof PiwError && error.code === code) return error.message;
     throw error;
   }
   return 'no error';
 }
+
+const configError = (action: () => unknown): string => errorOf(action, 'PIW_CONFIG');
+/** The error for settings of the command line. */
+const usageError = (action: () => unknown): string => errorOf(action, 'PIW_USAGE');
 
 void t.test('options override the file, and the file overrides the defaults', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'config-')), 'piwheels.conf');
@@ -42,20 +48,20 @@ void t.test('a choice must be spelled exactly', (t) => {
   const { removed, history, 'backlog-order': order } = settings({ removed: 'hide', history: 'newest' });
   t.strictSame([removed, history, order], ['hide', 'newest', 'newest']);
   t.equal(
-    configError(() => settings({ removed: 'hidden' })),
-    'removed = hidden: must be one of keep, hide, delete',
+    usageError(() => settings({ removed: 'hidden' })),
+    '--removed hidden: must be one of keep, hide, delete',
   );
   t.equal(settings({})['on-duplicate-filename'], 'tag-removed');
   t.equal(
-    configError(() => settings({ 'on-duplicate-filename': 'replace' })),
-    'on-duplicate-filename = replace: must be one of refuse, tag-removed, tag',
+    usageError(() => settings({ 'on-duplicate-filename': 'replace' })),
+    '--on-duplicate-filename replace: must be one of refuse, tag-removed, tag',
   );
   t.match(
-    configError(() => settings({ history: '' })),
+    usageError(() => settings({ history: '' })),
     /one of all, newest/,
   );
   t.match(
-    configError(() => settings({ 'backlog-order': 'Oldest' })),
+    usageError(() => settings({ 'backlog-order': 'Oldest' })),
     /one of newest, oldest/,
   );
   t.end();
@@ -66,14 +72,14 @@ void t.test('rates and weights are at least 1', (t) => {
     t.equal(settings({ [name]: '1' })[name], 1);
     for (const value of ['0', '-1', '1.5', '', 'many'])
       t.match(
-        configError(() => settings({ [name]: value })),
+        usageError(() => settings({ [name]: value })),
         /must be a whole number of at least 1$/,
         `${name} = ${value}`,
       );
   }
   t.equal(settings({ scribes: '0' }).scribes, 0);
   t.match(
-    configError(() => settings({ scribes: '-1' })),
+    usageError(() => settings({ scribes: '-1' })),
     /must be a whole number$/,
   );
   t.end();
@@ -85,7 +91,7 @@ void t.test('a flag accepts the usual words for true and false, and a path becom
   for (const value of ['false', 'No', 'off', '0'])
     t.equal(settings({ 'dev-mode': value })['dev-mode'], false);
   t.match(
-    configError(() => settings({ 'dev-mode': 'perhaps' })),
+    usageError(() => settings({ 'dev-mode': 'perhaps' })),
     /must be true or false$/,
   );
   t.equal(settings({ 'output-path': '~/www' })['output-path'], join(homedir(), 'www'));
@@ -100,16 +106,16 @@ void t.test('a build variable is NAME=VALUE, and none that the builder sets itse
   t.strictSame(parseVariables(['A=1', 'A=2']), { A: '2' });
   for (const wrong of ['CFLAGS', '=x', '1A=x', 'A-B=x', 'A=x\ny', 'A=\0'])
     t.match(
-      configError(() => settings({ 'build-env': [wrong] })),
+      usageError(() => settings({ 'build-env': [wrong] })),
       /: must be NAME=VALUE, an environment variable$/,
     );
   for (const name of ['HOME', 'TMPDIR', 'XDG_CACHE_HOME', 'PIP_CONFIG_FILE', 'PIW_BUILD'])
     t.equal(
-      configError(() => settings({ 'build-env': ['A=1', `${name}=x`] })),
-      `build-env = ${name}=x: the builder sets ${name} itself`,
+      usageError(() => settings({ 'build-env': ['A=1', `${name}=x`] })),
+      `--build-env ${name}=x: the builder sets ${name} itself`,
     );
   t.match(
-    configError(() => settings({ 'build-env': 'PATH=/opt/bin' })),
+    usageError(() => settings({ 'build-env': 'PATH=/opt/bin' })),
     /use build-path to add folders of programs$/,
   );
   t.end();
@@ -131,6 +137,10 @@ void t.test('a file has lines of key = value, and an error names the line', (t) 
     configError(() => parseConfig('pypi-speed = 3\n', 'f')),
     'f, line 1: unknown setting "pypi-speed"',
   );
+  t.equal(
+    configError(() => parseConfig('\noutput_pth = /srv\n', 'f')),
+    'f, line 2: unknown setting "output-pth"; did you mean output-path?',
+  );
   t.end();
 });
 
@@ -140,7 +150,7 @@ void t.test('durations are in seconds', (t) => {
   for (const value of ['3 hours', 'h', '-1', '1s2m']) t.equal(parseDuration(value), undefined, value);
   t.equal(settings({ timeout: '2h' }).timeout, 7200);
   t.match(
-    configError(() => settings({ timeout: 'long' })),
+    usageError(() => settings({ timeout: 'long' })),
     /must be a duration such as 3h/,
   );
   t.end();

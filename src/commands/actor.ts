@@ -49,6 +49,8 @@ ${EXIT_CODES}`;
   };
   static override enableJsonFlag = true;
 
+  protected override readonly usesRunningFarm = false;
+
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Actor);
     if (flags.list) {

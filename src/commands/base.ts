@@ -1,7 +1,9 @@
 import { Command, Flags, type Interfaces } from '@oclif/core';
 import { onParentGone } from '../actor/parent.js';
 import { Bus } from '../bus/bus.js';
-import { SETTING_DEFINITIONS, loadSettings, type RawSettings, type Settings } from '../config.js';
+import { SETTING_DEFINITIONS, type RawSettings, type Settings } from '../config.js';
+import { runningFarms } from '../servers/running-farms.js';
+import { loadSettings } from '../settings/load.js';
 import { masterConnection } from '../connection.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { createLog, fileSink, type LogLevel, type Log } from '../log.js';
@@ -49,7 +51,10 @@ export const duplicateFilenameFlag = Flags.string({
     'what to do with a wheel whose filename was already published with different contents: refuse it; tag-removed (default): publish it under the next build tag if the original wheel was removed; tag: do so even if the original is still published',
 });
 
-type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
+/** Variables that name NATS servers. */
+const NATS_VARIABLES = ['PIW_NATS', 'PIW_NATS_FILE'];
+
+export type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
 
 /** Base class of all commands: common options, settings, the log, and how an error ends the command. */
 export abstract class PiwCommand extends Command {
@@ -85,9 +90,27 @@ export abstract class PiwCommand extends Command {
     return (this.id ?? '').replaceAll(':', ' ');
   }
 
-  /** Returns the settings: options take precedence over the configuration, and that over the defaults. */
+  /** Whether the command is for a farm that this user runs on this machine, if there is one. Services are not. */
+  protected readonly usesRunningFarm: boolean = true;
+
+  /** Returns the settings: options override the environment, that the configuration, and that the defaults. */
   protected settings(flags: BaseFlags & RawSettings): Settings {
-    return loadSettings(flags, flags.configuration);
+    return loadSettings(flags, this.configFile(flags));
+  }
+
+  /**
+   * Returns the one configuration file to read, or undefined for the default ones: the file that -c names, or that of
+   * a farm of this user that runs on this machine, which it says on stderr. Whoever names NATS servers means those.
+   */
+  protected configFile(flags: BaseFlags & RawSettings): string | undefined {
+    const isChosen = flags.nats !== undefined || NATS_VARIABLES.some((name) => name in process.env);
+    if (flags.configuration !== undefined || isChosen || !this.usesRunningFarm) return flags.configuration;
+    const [farm, ...others] = runningFarms();
+    if (farm === undefined) return undefined;
+    const choice = others.map(({ configFile }) => `; for another: -c ${configFile}`).join('');
+    if (!flags.quiet)
+      printToStderr(`piw: using the farm in ${farm.dataDir} (process ${farm.pid} on this machine)${choice}`);
+    return farm.configFile;
   }
 
   protected logLevel(flags: BaseFlags): LogLevel {

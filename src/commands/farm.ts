@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
 import { watchSettings } from '../../actors/cast.js';
-import { defaultDataDir, farmConfigFile, loadSettings, loadExplicitSettings } from '../config.js';
+import { defaultDataDir } from '../servers/running-farms.js';
+import { loadSettings, loadExplicitSettings } from '../settings/load.js';
 import { PiwError, hasCode } from '../errors.js';
 import { aborted, unlessAborted } from '../concurrency/abort.js';
 import { jsonDisplay, liveDisplay, plainDisplay } from '../farm/display.js';
@@ -140,8 +141,7 @@ With --once: 0 if all packages were published, 1 if any was not.`;
         display.show(event);
       },
     });
-    const configFile = dataDir === defaultDataDir() ? undefined : farmConfigFile(dataDir);
-    const work = this.#work(farm, { once: flags.once, demonstration, configFile }, signal, (text) => {
+    const work = this.#work(farm, { once: flags.once, demonstration }, signal, (text) => {
       display.show({ event: 'setup', text });
     });
     try {
@@ -167,7 +167,6 @@ With --once: 0 if all packages were published, 1 if any was not.`;
     options: {
       readonly once: boolean;
       readonly demonstration: boolean;
-      readonly configFile: string | undefined;
     },
     signal: AbortSignal,
     say: (text: string) => void,
@@ -184,8 +183,6 @@ With --once: 0 if all packages were published, 1 if any was not.`;
       if (failed.length === 0) return;
       throw new PiwError('PIW_NOT_BUILT', `${failed.length} of ${wanted.length} packages were not built`);
     }
-    if (options.configFile !== undefined)
-      say(`To use other commands with this farm, add -c: npx piw queue -c ${options.configFile}`);
     say('The farm keeps following the index. Press Ctrl+C to stop it.');
     await aborted(signal);
   }

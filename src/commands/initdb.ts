@@ -30,6 +30,8 @@ ${EXIT_CODES}`;
   };
   static override enableJsonFlag = true;
 
+  protected override readonly usesRunningFarm = false;
+
   async run(): Promise<unknown> {
     const { flags } = await this.parse(Initdb);
     const settings = this.settings(flags);

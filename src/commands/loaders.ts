@@ -10,6 +10,7 @@ export const COMMAND_LOADERS: Readonly<Record<string, () => Promise<{ default: C
   actor: () => import('./actor.js'),
   add: () => import('./add.js'),
   check: () => import('./check.js'),
+  'config:show': () => import('./config/show.js'),
   farm: () => import('./farm.js'),
   feed: () => import('./feed.js'),
   import: () => import('./import.js'),

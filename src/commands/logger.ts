@@ -82,6 +82,8 @@ ${EXIT_CODES}`;
   };
   static override enableJsonFlag = true;
 
+  protected override readonly usesRunningFarm = false;
+
   async run(): Promise<LoggerResult> {
     const { argv, flags } = await this.parse(Logger);
     const settings = this.settings(flags);

@@ -55,6 +55,8 @@ ${EXIT_CODES}`;
     'allow-root': Flags.boolean({ description: 'allow running as root' }),
   };
 
+  protected override readonly usesRunningFarm = false;
+
   async run(): Promise<void> {
     const { flags } = await this.parse(Master);
     const settings = this.settings(flags);

@@ -13,7 +13,9 @@ import { confine, type Confinement } from '../builder/sandbox.js';
 import { prepareWorkFolder } from '../builder/work-folder.js';
 import { redactAddress } from '../bus/address.js';
 import { Bus, type BusOptions } from '../bus/bus.js';
-import { defaultConfigFiles, type Settings } from '../config.js';
+import type { Settings } from '../config.js';
+import { defaultDataDir, farmConfigFile } from '../servers/running-farms.js';
+import { defaultConfigFiles } from '../settings/load.js';
 import { slaveConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
 import type { Log } from '../log.js';
@@ -44,6 +46,8 @@ ${EXIT_CODES}`;
     'allow-root': Flags.boolean({ description: 'allow running as root' }),
     once: Flags.boolean({ default: false, description: 'exit after one build' }),
   };
+
+  protected override readonly usesRunningFarm = false;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Slave);
@@ -226,7 +230,7 @@ const singleLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').slice(0, 200);
 
 /** Variable in which `piw farm` passes its slaves the environment of their builds (JSON): how pip reaches the index. */
-export const BUILD_ENV_VARIABLE = 'PIW_BUILD_ENV';
+export const BUILD_ENV_VARIABLE = 'PIW_FARM_BUILD_ENV';
 
 /** Runs all items concurrently. If one fails, aborts the others, waits for them, and throws the first error. */
 async function runConcurrently<T>(
@@ -253,7 +257,10 @@ async function runConcurrently<T>(
  * further ones.
  */
 function secretPaths(configuration: string | undefined): readonly string[] {
-  const files = configuration === undefined ? defaultConfigFiles() : [resolve(configuration)];
+  const files =
+    configuration === undefined
+      ? [...defaultConfigFiles(), farmConfigFile(defaultDataDir())]
+      : [resolve(configuration)];
   return files.flatMap((file) => [file, dirname(file)]);
 }
 

@@ -53,6 +53,8 @@ ${EXIT_CODES}`;
     ...natsFlags,
   };
 
+  protected override readonly usesRunningFarm = false;
+
   async run(): Promise<void> {
     const { flags } = await this.parse(Web);
     const { count, ...otherFlags } = flags;

@@ -2,6 +2,7 @@ import { Bus } from '../bus/bus.js';
 import { deferred } from '../concurrency/deferred.js';
 import type { ExplicitSettings } from '../config.js';
 import { DataFolder } from '../servers/data-folder.js';
+import { farmConfigFile, recordFarm } from '../servers/running-farms.js';
 import { unprivilegedAccount, type Account } from '../servers/privileges.js';
 import { findPython, type PythonInterpreter } from '../servers/python.js';
 import { followConditions } from './conditions.js';
@@ -99,7 +100,11 @@ export class Farm {
     const [python = await findPython(undefined, account)] = pythons;
     const program = stageProgram(root, account);
     const folder = DataFolder.open(ensureReachable(this.#options.dataDir, account, this.#info), account);
+    const removeRecord = recordFarm(folder.path);
+    if (removeRecord === undefined)
+      this.#warn(`other commands can't find this farm by themselves: add -c ${farmConfigFile(folder.path)}`);
     this.#shutdown.add(WAVES.folder, () => {
+      removeRecord?.();
       folder.close();
     });
     const outputPath = ensureReachable(

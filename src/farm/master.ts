@@ -1,4 +1,6 @@
-import { farmConfigFile, formatConfig, parseConfig, type ExplicitSettings } from '../config.js';
+import type { ExplicitSettings } from '../config.js';
+import { farmConfigFile } from '../servers/running-farms.js';
+import { formatConfig, parseConfig } from '../settings/config-file.js';
 import type { DataFolder } from '../servers/data-folder.js';
 import { masterConfiguration } from './configuration.js';
 import type { IndexSource } from './index-source.js';

@@ -1,5 +1,6 @@
 import { parseAddress } from '../bus/address.js';
-import { loadSettings, type ExplicitSettings } from '../config.js';
+import type { ExplicitSettings } from '../config.js';
+import { loadSettings } from '../settings/load.js';
 import { masterConnection } from '../connection.js';
 import { migrate } from '../database/migrations.js';
 import { Database } from '../database/pool.js';

@@ -1,4 +1,5 @@
-import { formatConfig, type ExplicitSettings } from '../config.js';
+import type { ExplicitSettings } from '../config.js';
+import { formatConfig } from '../settings/config-file.js';
 import type { PythonInterpreter } from '../servers/python.js';
 import { slaveConfiguration, slaveWorkDir } from './configuration.js';
 import type { FarmProcesses } from './processes.js';
@@ -50,7 +51,7 @@ export async function startSlave(
     name,
     args: ['slave', '-c', folder.join(configFile), ...extraArgs],
     wave: WAVES.slaves,
-    env: { PIW_BUILD_ENV: JSON.stringify(buildEnv) },
+    env: { PIW_FARM_BUILD_ENV: JSON.stringify(buildEnv) },
     graceMs: 20_000,
     logFile: userSettings['log-file'],
     onMessage,

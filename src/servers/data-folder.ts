@@ -21,6 +21,9 @@ const FORMAT = 1;
 const MARKER_FILE = 'piw-farm.json';
 const LOCK = 'piw-farm.lock';
 
+/** Returns the path of the lock of a data folder: the id and start time of the farm that uses it. */
+export const lockFile = (path: string): string => join(path, LOCK);
+
 /**
  * The farm's data folder: its servers' data, credentials, logs, and by default its site. Only one farm can use it at
  * a time.
@@ -33,7 +36,7 @@ export class DataFolder {
   private constructor(path: string, account: Account | undefined) {
     this.path = path;
     this.account = account;
-    this.#lock = join(path, LOCK);
+    this.#lock = lockFile(path);
   }
 
   /**

@@ -6,7 +6,8 @@ import t from 'tap';
 import { deferred } from '../../src/concurrency/deferred.js';
 import { SilenceMeter } from '../../src/actor/activity.js';
 import { stopInWaves, type Stoppable } from '../../src/actor/waves.js';
-import { SETTINGS_ENV, loadSettings } from '../../src/config.js';
+import { SETTINGS_ENV } from '../../src/config.js';
+import { loadSettings } from '../../src/settings/load.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 
 const ACTOR_ENTRY = fileURLToPath(new URL('../../src/actor-process.js', import.meta.url));

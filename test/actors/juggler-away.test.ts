@@ -5,7 +5,7 @@ import t from 'tap';
 import { actorSpecOf } from '../../actors/cast.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { runActor } from '../../src/actor/run.js';
-import { loadSettings } from '../../src/config.js';
+import { loadSettings } from '../../src/settings/load.js';
 import { addReleases } from '../../src/database/versions.js';
 import { createLog } from '../../src/log.js';
 import { slaveDriver, type SlaveHello } from '../../src/protocols/slave-driver.js';

@@ -2,7 +2,7 @@ import t from 'tap';
 import { CAST, actorSpecOf } from '../../actors/cast.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { runActor } from '../../src/actor/run.js';
-import { loadSettings } from '../../src/config.js';
+import { loadSettings } from '../../src/settings/load.js';
 import { createLog } from '../../src/log.js';
 import { actorPing } from '../../src/protocols/control.js';
 import { oracle } from '../../src/protocols/oracle.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { logEntries } from '../../src/database/downloads.js';
 import { findLogs } from '../../src/database/logs.js';
 import { Database } from '../../src/database/pool.js';

@@ -30,7 +30,7 @@ import { systemClock } from '../../src/concurrency/clock.js';
 import { ConditionBoard } from '../../src/actor/conditions.js';
 import { Bus } from '../../src/bus/bus.js';
 import type { BuildRequest } from '../../src/builder/build.js';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';

@@ -27,7 +27,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { Database } from '../../src/database/pool.js';
 import { addReleases } from '../../src/database/versions.js';
 import { PiwError, errorMessage } from '../../src/errors.js';

@@ -23,7 +23,7 @@ import { systemClock } from '../../src/concurrency/clock.js';
 import type { BuildRequest } from '../../src/builder/build.js';
 import type { BuildResult } from '../../src/builder/outcome.js';
 import { Bus } from '../../src/bus/bus.js';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 import { tlsAndProxyEnv } from '../../src/servers/certificates.js';

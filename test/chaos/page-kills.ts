@@ -17,7 +17,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { Bus } from '../../src/bus/bus.js';
-import { SETTINGS_ENV, loadSettings } from '../../src/config.js';
+import { SETTINGS_ENV } from '../../src/config.js';
+import { loadSettings } from '../../src/settings/load.js';
 import { migrate } from '../../src/database/migrations.js';
 import {
   allPackages,

@@ -17,7 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { Bus } from '../../src/bus/bus.js';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { logBuilds } from '../../src/database/builds.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';

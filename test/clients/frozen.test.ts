@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { startWebServer } from '../../src/web/web-server.js';
 import { IndexServer } from '../builder/index-server.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { formatConfig } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { startWebServer } from '../../src/web/web-server.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 import { piwRunner, runTasks, type CommandResult } from '../helpers/command.js';

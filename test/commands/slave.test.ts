@@ -136,7 +136,7 @@ void t.test('a slave exits cleanly if the master refuses one of its interpreters
   ];
   const { nats, prefix } = master.settings;
   const slave = startSlave(['-m', nats, '--prefix', prefix, '--work-dir', join(work, 'builds'), ...options], {
-    PIW_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
+    PIW_FARM_BUILD_ENV: JSON.stringify({ PIP_RETRIES: '0' }),
   });
   t.equal(await slave.ended, 6, slave.stderr());
   t.match(slave.stderr(), /the master refused this slave: there is no Python cp\d+ with the ABI cp399/);

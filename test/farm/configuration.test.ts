@@ -5,14 +5,9 @@ import t from 'tap';
 import FarmCommand from '../../src/commands/farm.js';
 import Master from '../../src/commands/master.js';
 import Slave from '../../src/commands/slave.js';
-import {
-  formatConfig,
-  SETTING_DEFINITIONS,
-  loadSettings,
-  loadExplicitSettings,
-  type RawSettings,
-  type Settings,
-} from '../../src/config.js';
+import { SETTING_DEFINITIONS, type RawSettings, type Settings } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
+import { loadSettings, loadExplicitSettings } from '../../src/settings/load.js';
 import {
   ineffectiveKeys,
   masterConfiguration,

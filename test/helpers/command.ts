@@ -7,7 +7,9 @@ import type { Test } from 'tap';
 import { actorSpecOf } from '../../actors/cast.js';
 import { systemClock, type Clock } from '../../src/concurrency/clock.js';
 import { runActor } from '../../src/actor/run.js';
-import { formatConfig, loadSettings, type RawSettings } from '../../src/config.js';
+import type { RawSettings } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
+import { loadSettings } from '../../src/settings/load.js';
 import { createLog } from '../../src/log.js';
 import { commandName } from '../../src/commands/loaders.js';
 import { natsAddress, uniquePrefix } from './bus.js';
@@ -39,13 +41,17 @@ export function piwRunner(settings: RawSettings, { ownProcess = false } = {}): P
     const name = commandName(...args);
     const needsProcess =
       ownProcess || name === undefined || OWN_PROCESS.includes(name) || args.includes('--help');
-    return needsProcess ? runInOwnProcess(allArgs) : runHere(name, allArgs.slice(name.split(':').length));
+    return needsProcess ? runPiw(allArgs) : runHere(name, allArgs.slice(name.split(':').length));
   };
 }
 
-async function runInOwnProcess(args: readonly string[]): Promise<CommandResult> {
-  return await new Promise((resolve) => {
-    const child = execFile(process.execPath, [BIN, ...args], (error, out, err) => {
+/** Runs `piw` without a terminal, in a process of its own, until it exits. */
+export function runPiw(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<CommandResult> {
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [BIN, ...args], { env }, (error, out, err) => {
       resolve({ code: error === null ? 0 : (child.exitCode ?? -1), out, err });
     });
     child.stdin?.end();

@@ -7,7 +7,8 @@ import t from 'tap';
 import { confine } from '../../src/builder/sandbox.js';
 import { parseAddress } from '../../src/bus/address.js';
 import { generateUserKey } from '../../src/bus/nkey.js';
-import { formatConfig, type RawSettings } from '../../src/config.js';
+import type { RawSettings } from '../../src/config.js';
+import { formatConfig } from '../../src/settings/config-file.js';
 import { addReleases } from '../../src/database/versions.js';
 import { until } from '../helpers/bus.js';
 import { piwRunner } from '../helpers/command.js';
@@ -41,7 +42,7 @@ function prepareSlave(address: string, user: string, overrides: RawSettings = {}
         {
           env: {
             ...process.env,
-            PIW_BUILD_ENV: JSON.stringify({
+            PIW_FARM_BUILD_ENV: JSON.stringify({
               PIP_RETRIES: '0',
               PIW_TEST_SLAVE: `at:${home},${ROOT},${seed.slice(2)}`,
             }),
