@@ -65,10 +65,15 @@ export class BigBrother extends Actor {
   }
 
   override start(): void {
-    this.serve(bigBrother, {
-      GATHER: async () => ({ verb: 'STATISTICS', statistics: await this.#gather() }),
-      CONDITIONS: () => ({ verb: 'CONDITIONS', conditions: [...this.#conditionBoard.list()] }),
-    });
+    this.serve(
+      bigBrother,
+      {
+        GATHER: async () => ({ verb: 'STATISTICS', statistics: await this.#gather() }),
+        CONDITIONS: () => ({ verb: 'CONDITIONS', conditions: [...this.#conditionBoard.list()] }),
+      },
+      // Somebody who asks how a paused farm is needs an answer most of all.
+      { whilePaused: true },
+    );
     this.serve(
       conditionReports,
       {

@@ -128,7 +128,7 @@ export const CAST: readonly ActorSpec<Settings>[] = [
   {
     task: 'mr-chase',
     kind: 'single',
-    pausing: 'stops',
+    pausing: 'answers',
     count: 1,
     wave: 5,
     load: async () => {

@@ -63,6 +63,7 @@ interface ImportSession {
  *            build, which marks its pages as due, and answers DONE
  *   others   are carried out, their pages are marked as due, and DONE is the answer
  *
+ * While paused, Mr Chase answers every new request with PIW_PAUSED; imports that have begun are completed.
  * An impossible request is answered with an ERROR and changes nothing. An import whose session is unknown,
  * because this process was restarted, is answered PIW_UNKNOWN_TRANSFER, and begins again; the parts of its
  * files that have arrived are not sent twice.
@@ -89,22 +90,39 @@ export class MrChase extends Actor {
     this.serve(
       chase,
       {
-        IMPORT: (request, from) => this.#import(request, sessionOf(from)),
+        IMPORT: this.#unlessPaused((request, from) => this.#import(request, sessionOf(from))),
+        // Completes an import that began before the pause.
         SENT: ({ filename }, from) => this.#sent(filename, sessionOf(from)),
-        ADDPKG: (added) => this.#addPackage(added),
-        ADDVER: (added) => this.#addVersion(added),
-        REMPKG: ({ package: name, skip }) => this.#removePackage(name, skip),
-        REMVER: (removed) => this.#removeVersion(removed),
-        REBUILD: ({ part, package: name }) => this.#rebuild(part, name),
-        RETRY: (request) => this.#retry(request),
+        ADDPKG: this.#unlessPaused((added) => this.#addPackage(added)),
+        ADDVER: this.#unlessPaused((added) => this.#addVersion(added)),
+        REMPKG: this.#unlessPaused(({ package: name, skip }) => this.#removePackage(name, skip)),
+        REMVER: this.#unlessPaused((removed) => this.#removeVersion(removed)),
+        REBUILD: this.#unlessPaused(({ part, package: name }) => this.#rebuild(part, name)),
+        RETRY: this.#unlessPaused((request) => this.#retry(request)),
       },
       { tokens: [chase.name, '*'] },
     );
-    this.every(REMOVAL_SWEEP.intervalS, () => this.#sweepRemoved(), 60);
+    this.every(
+      REMOVAL_SWEEP.intervalS,
+      async () => {
+        if (!this.paused) await this.#sweepRemoved();
+      },
+      60,
+    );
     this.every(600, () => {
       const cutoff = this.clock.monotonicMs() - IMPORT_EXPIRY_MS;
       for (const [session, { since }] of this.#imports) if (since < cutoff) this.#imports.delete(session);
     });
+  }
+
+  /** Returns a handler that throws PIW_PAUSED while Mr Chase is paused, so that the administrator need not wait. */
+  #unlessPaused<R, A>(
+    handle: (request: R, from: MessageOrigin) => Promise<A>,
+  ): (request: R, from: MessageOrigin) => Promise<A> {
+    return async (request, from) => {
+      if (this.paused) throw new PiwError('PIW_PAUSED', 'the farm is paused and takes no orders');
+      return await handle(request, from);
+    };
   }
 
   async #import(request: ImportRequest, session: string): Promise<ImportAnswer> {

@@ -117,6 +117,7 @@ export const ERRORS = {
   },
   PIW_DISK_ERROR: { exit: 1, advice: 'Check that disk and its mount; the system log says more.' },
   PIW_REFUSED: { exit: 1, advice: 'The message says why.' },
+  PIW_PAUSED: { exit: 1, advice: 'piw resume lets it continue; then try again.' },
   PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or pass --yes.' },
   PIW_NOT_BUILT: { exit: 1, advice: 'The line for each package says why.' },
   PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to complete it.' },

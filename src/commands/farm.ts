@@ -145,7 +145,7 @@ With --once: 0 if all packages were published, 1 if any was not.`;
       display.show({ event: 'setup', text });
     });
     try {
-      await unlessAborted(Promise.race([work, farm.failed]), signal);
+      await unlessAborted(Promise.race([work, farm.failed, this.#untilQuit(farm, flags.once)]), signal);
     } catch (error) {
       // Without --once, Ctrl+C is how the user ends a running farm: not an error.
       if (!(this.#started && !flags.once && hasCode(error, 'PIW_INTERRUPTED'))) throw error;
@@ -161,6 +161,12 @@ With --once: 0 if all packages were published, 1 if any was not.`;
   }
 
   #started = false;
+
+  /** Resolves when the farm was ended with piw quit; with --once, which waits for packages, throws PIW_INTERRUPTED. */
+  async #untilQuit(farm: Farm, once: boolean): Promise<void> {
+    await farm.ended;
+    if (once) throw new PiwError('PIW_INTERRUPTED', 'the farm was ended with piw quit');
+  }
 
   async #work(
     farm: Farm,

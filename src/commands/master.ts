@@ -97,6 +97,7 @@ ${EXIT_CODES}`;
     const desk = runActor(
       controlDesk({
         quit: () => {
+          sendToParent({ quit: true });
           quitController.abort();
         },
         isStarting: () => starting,

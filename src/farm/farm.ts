@@ -66,6 +66,7 @@ export class Farm {
   readonly #requests: RequestTracker;
   readonly #slaveProgress: SlaveProgressReporter;
   readonly #failure = deferred<never>();
+  readonly #quit = deferred();
 
   constructor(options: FarmOptions) {
     const { onEvent } = options;
@@ -84,6 +85,11 @@ export class Farm {
   /** Rejects when a process of the farm can't be kept alive. */
   get failed(): Promise<never> {
     return this.#failure.promise;
+  }
+
+  /** Resolves when an administrator has ended the farm with `piw quit`. */
+  get ended(): Promise<void> {
+    return this.#quit.promise;
   }
 
   /** Starts the farm. Requested versions that can't be built are in the result, with the state `failed`. */
@@ -144,6 +150,7 @@ export class Farm {
       onMessage: (message) => {
         this.#startupMonitor.handleMessage(message);
       },
+      onQuit: this.#quit.resolve,
     });
     // Started after the master, and so stopped before it: its last downloads are still counted.
     await startWebServer(processes, {

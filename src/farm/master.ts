@@ -75,19 +75,33 @@ interface MasterOptions {
   readonly extraArgs: readonly string[];
   readonly logFile: string | undefined;
   readonly onMessage: (message: unknown) => void;
+  /** Called when an administrator has told the farm to quit. */
+  readonly onQuit: () => void;
 }
 
 /** Starts the master; its tasks become ready later. */
 export async function startMaster(
   processes: FarmProcesses,
-  { configFile, extraArgs, logFile, onMessage }: MasterOptions,
+  { configFile, extraArgs, logFile, onMessage, onQuit }: MasterOptions,
 ): Promise<void> {
+  let hasQuit = false;
   await processes.spawn({
     name: 'master',
     args: ['master', '-c', configFile, ...extraArgs],
     wave: WAVES.master,
     logFile,
     graceMs: 20_000,
-    onMessage,
+    onMessage: (message) => {
+      if (!isQuitMessage(message)) {
+        onMessage(message);
+        return;
+      }
+      hasQuit = true;
+      onQuit();
+    },
+    hasFinished: () => hasQuit,
   });
 }
+
+const isQuitMessage = (message: unknown): boolean =>
+  typeof message === 'object' && message !== null && 'quit' in message;

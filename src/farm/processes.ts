@@ -34,6 +34,8 @@ interface PiwProcess {
   readonly logFile?: string | undefined;
   readonly ready?: () => Promise<void>;
   readonly onMessage?: (message: unknown) => void;
+  /** Returns whether it has ended for good, so that it is not restarted. */
+  readonly hasFinished?: () => boolean;
 }
 
 /** Starts piw commands as processes of the farm, keeps them alive, and has the shutdown stop them. */
@@ -70,6 +72,7 @@ export class FarmProcesses {
       signal,
       finalCodes: FINAL_CODES,
       onFailure,
+      hasFinished: child.hasFinished,
       onMessage: child.onMessage ?? (() => undefined),
       log: onTrouble,
     });

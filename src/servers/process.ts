@@ -34,6 +34,8 @@ export interface ProcessOptions {
   readonly signal?: AbortSignal;
   /** Called when the process is not restarted: its configuration is wrong, or it exited too often. */
   readonly onFailure: (error: PiwError) => void;
+  /** Returns whether it has ended for good, so that it is not restarted. */
+  readonly hasFinished?: (() => boolean) | undefined;
   /** Receives its messages over IPC. */
   readonly onMessage?: (message: unknown) => void;
   readonly log: (line: string) => void;
@@ -160,6 +162,7 @@ export class ManagedProcess {
         this.#child = undefined;
         if (pidFile !== undefined) rmSync(pidFile, { force: true });
         resolve();
+        if (this.#options.hasFinished?.() === true) return;
         if (code === null || code !== this.#options.configurationCode) this.#restart(why, code);
         else if (!this.#stopping)
           this.#options.onFailure(this.#failure(`${this.#options.name} can't start`, 'PIW_CONFIG'));

@@ -8,7 +8,7 @@ import { startTime } from '../../src/servers/process.js';
 import { farmConfigFile } from '../../src/servers/running-farms.js';
 import { runPiw } from '../helpers/command.js';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 interface ShownConfig {
   readonly files: readonly string[];
