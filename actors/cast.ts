@@ -1,6 +1,7 @@
 import type { ActorSpec } from '../src/actor/run.js';
 import type { Settings } from '../src/config.js';
 import { PiwError } from '../src/errors.js';
+import { nearest } from '../src/nearest.js';
 import type { WatchSettings } from '../src/pypi/watch-list.js';
 import type { SupervisorHooks } from './control-desk.js';
 
@@ -241,5 +242,8 @@ export function actorSpecOf(task: string): ActorSpec<Settings> {
   const name = task.toLowerCase().replaceAll('_', '-');
   const spec = CAST.find((candidate) => candidate.task === name);
   if (spec) return spec;
-  throw new PiwError('PIW_UNKNOWN_TASK', `there is no task ${task}`);
+  const tasks = CAST.map((candidate) => candidate.task);
+  const similar = nearest(name, tasks);
+  const hint = similar === undefined ? '.' : `; did you mean ${similar}?`;
+  throw new PiwError('PIW_UNKNOWN_TASK', `there is no task ${task}${hint} The tasks are ${tasks.join(', ')}`);
 }

@@ -148,14 +148,26 @@ export class PiwError extends Error {
 
   /** The line that a command prints when it ends with this error. */
   get line(): string {
-    return `piw: ${this.message}. ${this.advice}`;
+    return `piw: ${this.sentence} ${this.advice}`;
+  }
+
+  /** The text with the punctuation mark at its end. */
+  get sentence(): string {
+    return /[.?]$/.test(this.message) ? this.message : `${this.message}.`;
   }
 
   /** Returns the error that a command has ended with, by the line that it printed; undefined if that is another line. */
   static fromLine(line: string): PiwError | undefined {
+    const [, text] = /^piw: (.*)$/.exec(line) ?? [];
+    if (text === undefined) return undefined;
+    const [, usage] = /^(.*) See piw .*--help\.$/.exec(text) ?? [];
     const codes = Object.keys(ERRORS) as ErrorCode[];
-    const code = codes.find((key) => line.startsWith('piw: ') && line.endsWith(`. ${ERRORS[key].advice}`));
-    return code && new PiwError(code, line.slice('piw: '.length, -`. ${ERRORS[code].advice}`.length));
+    const code =
+      usage === undefined ? codes.find((key) => text.endsWith(` ${ERRORS[key].advice}`)) : 'PIW_USAGE';
+    const sentence = usage ?? (code && text.slice(0, -` ${ERRORS[code].advice}`.length));
+    return code && sentence !== undefined
+      ? new PiwError(code, sentence.replace(/(?<!\.)\.$/, ''))
+      : undefined;
   }
 
   /** Returns the error for an ERROR answer; an unknown code, of another version, becomes PIW_REFUSED. */

@@ -59,7 +59,7 @@ ${EXIT_CODES}`;
       return tasks;
     }
     if (args.task === undefined)
-      throw new PiwError('PIW_USAGE', 'no task given; piw actor --list shows them');
+      throw new PiwError('PIW_USAGE', 'TASK is missing; piw actor --list shows the tasks');
     const actorSpec = actorSpecOf(args.task);
     const settings = this.settings(flags);
     const code = await runProcess(actorSpec, settings, {

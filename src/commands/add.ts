@@ -55,6 +55,7 @@ ${EXIT_CODES}`;
       char: 'a',
       helpValue: 'NAME',
       multiple: true,
+      multipleNonGreedy: true,
       description: 'another spelling of the name; can be repeated',
     }),
     ...natsFlags,
@@ -70,7 +71,7 @@ ${EXIT_CODES}`;
     if (released !== null && Number.isNaN(released)) {
       throw new PiwError(
         'PIW_USAGE',
-        `${JSON.stringify(flags.released)} is not a valid time; write it as 2021-05-05T14:18:17Z`,
+        `--released ${JSON.stringify(flags.released)}: must be a time such as 2021-05-05T14:18:17Z`,
       );
     }
     const bus = await this.connect(this.settings(flags));

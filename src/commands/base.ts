@@ -1,4 +1,4 @@
-import { Command, Flags, type Interfaces } from '@oclif/core';
+import { Command, Errors, Flags, type Interfaces } from '@oclif/core';
 import { onParentGone } from '../actor/parent.js';
 import { Bus } from '../bus/bus.js';
 import { SETTING_DEFINITIONS, type RawSettings, type Settings } from '../config.js';
@@ -7,6 +7,7 @@ import { loadSettings } from '../settings/load.js';
 import { masterConnection } from '../connection.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { createLog, fileSink, type LogLevel, type Log } from '../log.js';
+import { checkCommandLine } from './command-line.js';
 
 /** Exit codes, as the help of every command lists them; the table of errors is in src/errors.ts. */
 export const EXIT_CODES = `Exit codes: 0 success; 1 something was not done, and a message says what;
@@ -122,6 +123,11 @@ export abstract class PiwCommand extends Command {
     return createLog(name, this.logLevel(flags), fileSink(settings['log-file']), settings['log-format']);
   }
 
+  override warn<E extends Error | string>(warning: E): E {
+    printToStderr(`piw: ${errorMessage(warning)}`);
+    return warning;
+  }
+
   /** Connects to NATS for the duration of one command. Throws PIW_UNREACHABLE after `patienceMs`. */
   protected async connect(settings: Settings, patienceMs = 3000, signal?: AbortSignal): Promise<Bus> {
     return await Bus.connect({
@@ -135,21 +141,26 @@ export abstract class PiwCommand extends Command {
     });
   }
 
-  protected override catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<void> {
+  /** Checks the command line before run() has oclif parse it. */
+  protected override async init(): Promise<void> {
+    await super.init();
+    const { args, flags, baseFlags, enableJsonFlag, strict } = this.ctor;
+    const json = enableJsonFlag ? { json: Flags.boolean() } : {};
+    const options = { ...json, ...baseFlags, ...flags };
+    checkCommandLine(this.argv, { name: this.commandName, args, options, strict });
+  }
+
+  protected override catch(error: Error & { exitCode?: number }): Promise<void> {
     if (error instanceof PiwError) {
-      printToStderr(error.line);
+      printToStderr(
+        error.code === 'PIW_USAGE'
+          ? `piw: ${error.sentence} See piw ${this.commandName} --help.`
+          : error.line,
+      );
       return this.exit(error.exitCode);
     }
-    // oclif's errors about the command line; it also throws to end --help, with exit code 0.
-    const exit = error.oclif?.exit;
-    if (exit === 0) throw error;
-    if (exit !== undefined) {
-      // For a missing flag, the first line only says that there was an error.
-      const lines = error.message.split('\n').map((text) => text.trim());
-      const line = lines.find((text) => text !== '' && !text.startsWith('The following error')) ?? '';
-      printToStderr(`piw: ${line.replace(/\.?$/, '.')} See piw ${this.commandName} --help.`);
-      return this.exit(2);
-    }
+    // --help, --version and this.exit() end the command with an error.
+    if (error instanceof Errors.ExitError) throw error;
     printToStderr(`piw: internal error: ${errorMessage(error)}. Use --stack to print the stack trace.`);
     if (this.argv.includes('--stack')) printToStderr(error.stack ?? '');
     return this.exit(70);

@@ -42,6 +42,7 @@ ${EXIT_CODES}`;
     package: Flags.string({
       char: 'p',
       multiple: true,
+      multipleNonGreedy: true,
       helpValue: 'NAME',
       exclusive: ['sample'],
       description: 'check only this package; can be repeated',
@@ -80,7 +81,7 @@ ${EXIT_CODES}`;
     if (flags.rules) return this.#printRules();
     const settle = parseDuration(flags.settle);
     if (settle === undefined)
-      throw new PiwError('PIW_USAGE', `"${flags.settle}" is not a valid duration; write it as 90m or 45s`);
+      throw new PiwError('PIW_USAGE', `--settle "${flags.settle}": must be a duration such as 90m or 45s`);
     const target = args.path ?? this.settings(flags)['output-path'];
     const progress = new ProgressLine(!flags.json && !flags.quiet && process.stderr.isTTY);
     const faultReport = new FaultReport(flags.most, (fault) => {

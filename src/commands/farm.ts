@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { Args, Flags } from '@oclif/core';
-import { watchSettings } from '../../actors/cast.js';
+import { actorSpecOf, watchSettings } from '../../actors/cast.js';
 import { defaultDataDir } from '../servers/running-farms.js';
 import { loadSettings, loadExplicitSettings } from '../settings/load.js';
 import { PiwError, hasCode } from '../errors.js';
@@ -106,6 +106,7 @@ With --once: 0 if all packages were published, 1 if any was not.`;
   async run(): Promise<void> {
     const { argv, flags } = await this.parse(FarmCommand);
     const requirements = (argv as string[]).map(parseRequirement);
+    const debugTasks = (flags.debug ?? []).map((task) => actorSpecOf(task).task);
     const explicitSettings = loadExplicitSettings(flags, flags.configuration);
     const demonstration = isDemo({ requirements, userSettings: explicitSettings });
     if (flags.once && requirements.length === 0 && !demonstration) {
@@ -132,7 +133,7 @@ With --once: 0 if all packages were published, 1 if any was not.`;
       masterArgs: [
         ...verbosity,
         ...(flags['one-process'] ? ['--one-process'] : []),
-        ...(flags.debug ?? []).flatMap((task) => ['--debug', task]),
+        ...debugTasks.flatMap((task) => ['--debug', task]),
       ],
       slaveArgs: verbosity,
       root: this.config.root,

@@ -56,15 +56,18 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { argv, flags } = await this.parse(Import);
+    const duration = parseDuration(flags.duration);
+    if (duration === undefined)
+      throw new PiwError(
+        'PIW_USAGE',
+        `--duration "${flags.duration}": must be a duration such as 90m or 45s`,
+      );
     const paths = argv as string[];
     const files = await Promise.all(paths.map(async (path) => ({ path, file: await describeWheel(path) })));
     const first = files[0]?.file;
     if (!first) throw new PiwError('PIW_USAGE', 'name at least one wheel');
     const name = parsePackageName(flags.package ?? first.package_tag);
     const version = flags['package-version'] ?? first.package_version_tag;
-    const duration = parseDuration(flags.duration);
-    if (duration === undefined)
-      throw new PiwError('PIW_USAGE', `"${flags.duration}" is not a valid duration; write it as 90m or 45s`);
     const output =
       flags.output === undefined ? 'Imported manually by piw import.\n' : await readBuildLog(flags.output);
     if (

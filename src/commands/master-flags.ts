@@ -17,6 +17,7 @@ export const masterFlags = {
   debug: Flags.string({
     helpValue: 'TASK',
     multiple: true,
+    multipleNonGreedy: true,
     description: 'log debug messages of this task; can be repeated',
   }),
   'pypi-xmlrpc': Flags.string({
@@ -51,6 +52,7 @@ export const masterFlags = {
   watch: Flags.string({
     helpValue: 'NAME',
     multiple: true,
+    multipleNonGreedy: true,
     description: 'follow only this package, or packages that match a pattern like zope.*; can be repeated',
   }),
   'watch-file': Flags.string({

@@ -59,6 +59,7 @@ ${EXIT_CODES}`;
 
   async run(): Promise<void> {
     const { flags } = await this.parse(Master);
+    const debugTasks = (flags.debug ?? []).map((task) => actorSpecOf(task).task);
     const settings = this.settings(flags);
     const sink = fileSink(settings['log-file']);
     const logOf = (task: string, level = this.logLevel(flags)): Log =>
@@ -71,7 +72,6 @@ ${EXIT_CODES}`;
     // because that may be edited at any time.
     readWatchList(watchSettings(settings));
     checkWritable(settings['output-path']);
-    const debugTasks = (flags.debug ?? []).map((task) => actorSpecOf(task).task);
     const signal = createShutdownSignal();
     const { bus, identity } = await this.#joinFarm(settings, log, signal);
     const quitController = new AbortController();

@@ -40,9 +40,13 @@ ${EXIT_CODES}`;
   };
   static override enableJsonFlag = true;
 
-  async run(): Promise<unknown> {
-    // As in piwheels, --skip is a flag, and --skip=REASON also states the reason.
+  /** Makes --skip a flag, as in piwheels; --skip=REASON also states the reason. */
+  protected override init(): Promise<void> {
     this.argv = this.argv.map((word) => (word === '--skip' ? '-s' : word));
+    return super.init();
+  }
+
+  async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Remove);
     const name = parsePackageName(args.package);
     const wholePackage = flags['all-versions'];

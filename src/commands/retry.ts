@@ -193,7 +193,7 @@ function parseTime(option: string, input: string, now: number): number {
   if (Number.isNaN(time) || time < 0)
     throw new PiwError(
       'PIW_USAGE',
-      `--${option}: "${input}" is not a valid time; write it as 2026-11-30, 2026-11-30T14:00Z, 90m, 3h or 2d`,
+      `--${option} "${input}": must be a time such as 2026-11-30, 2026-11-30T14:00Z, 90m, 3h or 2d`,
     );
   return time;
 }

@@ -52,6 +52,7 @@ export const slaveFlags = {
   'build-env': Flags.string({
     helpValue: 'NAME=VALUE',
     multiple: true,
+    multipleNonGreedy: true,
     description: 'environment variable for builds, which can read it: not for secrets; can be repeated',
   }),
   sandbox: Flags.string({
@@ -67,6 +68,7 @@ export const slaveFlags = {
   'build-path': Flags.string({
     helpValue: 'DIR',
     multiple: true,
+    multipleNonGreedy: true,
     description: "additional folder of programs for builds, e.g. a Rust toolchain's bin; can be repeated",
   }),
   ...tlsFlags,
@@ -79,6 +81,7 @@ export const slaveFlags = {
   python: Flags.string({
     helpValue: 'PATH',
     multiple: true,
+    multipleNonGreedy: true,
     description: 'build with this interpreter (default: python3); can be repeated',
   }),
   label: Flags.string({

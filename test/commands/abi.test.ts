@@ -67,7 +67,7 @@ void t.test('an ABI can be added, skipped, unskipped and removed', async (t) => 
 
   t.match(await piw('abi', 'skip', 'cp311'), {
     code: 2,
-    err: /Missing required flag reason\. See piw abi skip --help/,
+    err: /--reason is missing: --reason TEXT\. See piw abi skip --help/,
   });
   t.match(await piw('abi', 'skip', 'cp311', '--reason', 'no slave has it'), {
     code: 0,

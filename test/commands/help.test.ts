@@ -20,13 +20,6 @@ void t.test('help is available for every command, before or after its name', asy
   t.same([mainHelp.code, queueHelp.code, helpQueue.code], [0, 0, 0]);
 });
 
-void t.test('an unknown command is reported in one line', async (t) => {
-  for (const words of [['qeue'], ['abi', 'ad']]) {
-    const line = `piw: unknown command: ${words.join(' ')}. See piw --help.\n`;
-    t.same(await piw(...words), { code: 2, out: '', err: line });
-  }
-});
-
 void t.test('the help of piw slave states the limits of a build with their units and defaults', async (t) => {
   const { out } = await piw('slave', '--help');
   const help = out.replace(/\s+/g, ' ');

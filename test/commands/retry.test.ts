@@ -163,7 +163,7 @@ void t.test('piw retry asks for confirmation, and rejects invalid arguments', as
     [['--all'], 1, /nothing was requeued\. Answer y at the terminal, or pass --yes\./],
     [[], 2, /select builds by a package or an option, or pass --all/],
     [['a', '--all'], 2, /select builds .* not both/],
-    [['--since', 'soon', '-y'], 2, /--since: "soon" is not a valid time; write it as/],
+    [['--since', 'soon', '-y'], 2, /--since "soon": must be a time such as/],
     [['--class', 'bad-luck', '-y'], 2, /bad-luck/],
     [['--regexp', '-y'], 2, /--text/],
     [['--text', '(', '--regexp', '-y'], 2, /"\(" is not a regular expression/],

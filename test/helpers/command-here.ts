@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { fileURLToPath } from 'node:url';
 import { Config } from '@oclif/core';
-import { COMMAND_LOADERS } from '../../src/commands/loaders.js';
+import { COMMANDS } from '../../src/commands/table.js';
 import type { CommandResult } from './command.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -40,7 +40,7 @@ async function loadConfig(): Promise<Config> {
 /** Runs a command, such as `abi:add`, in this process, with these arguments after its name. */
 export async function runHere(name: string, args: readonly string[]): Promise<CommandResult> {
   config ??= loadConfig();
-  const loaded = await COMMAND_LOADERS[name]?.();
+  const loaded = await COMMANDS[name]?.();
   if (!loaded) throw new Error(`piw has no command ${name}`);
   const Command = loaded.default as unknown as RunnableClass;
   Command.id = name;

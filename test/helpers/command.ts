@@ -11,7 +11,7 @@ import type { RawSettings } from '../../src/config.js';
 import { formatConfig } from '../../src/settings/config-file.js';
 import { loadSettings } from '../../src/settings/load.js';
 import { createLog } from '../../src/log.js';
-import { commandName } from '../../src/commands/loaders.js';
+import { commandName } from '../../src/commands/table.js';
 import { natsAddress, uniquePrefix } from './bus.js';
 import { runHere } from './command-here.js';
 

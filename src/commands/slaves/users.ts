@@ -13,6 +13,7 @@ export const slaveUsersFlags = {
   'nats-pid': Flags.string({
     helpValue: 'FILE',
     multiple: true,
+    multipleNonGreedy: true,
     description: 'PID file of a nats-server on this machine, to make it reload its users; can be repeated',
   }),
   prefix: Flags.string({

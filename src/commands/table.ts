@@ -1,7 +1,7 @@
 import type { Command } from '@oclif/core';
 
 /** Loaders of all commands of piw, by name. */
-export const COMMAND_LOADERS: Readonly<Record<string, () => Promise<{ default: Command.Class }>>> = {
+export const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }>>> = {
   'abi:add': () => import('./abi/add.js'),
   'abi:list': () => import('./abi/list.js'),
   'abi:remove': () => import('./abi/remove.js'),
@@ -38,5 +38,5 @@ export const COMMAND_LOADERS: Readonly<Record<string, () => Promise<{ default: C
 
 /** Returns the name of the command that a command line with these first two words runs; undefined if there is none. */
 export function commandName(first = '', second = ''): string | undefined {
-  return [`${first}:${second}`, first].find((candidate) => Object.hasOwn(COMMAND_LOADERS, candidate));
+  return [`${first}:${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
 }

@@ -1,0 +1,115 @@
+/**
+ * Wrong command lines, each with the answer. All commands are run in this process, because forty processes would take
+ * half a minute.
+ */
+import { fileURLToPath } from 'node:url';
+import { Config, Errors, run } from '@oclif/core';
+import t from 'tap';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+/** The command line after `piw`, and the answer after `piw: `, without the command whose --help it names at its end. */
+const WRONG: readonly (readonly [string, string | RegExp])[] = [
+  // Commands.
+  ['qeue', 'unknown command: qeue; did you mean piw queue?'],
+  ['mater -v', 'unknown command: mater; did you mean piw master?'],
+  ['frobnicate', 'unknown command: frobnicate.'],
+  ['abi ad cp311', 'unknown command: abi ad; did you mean piw abi add?'],
+  ['slaves lst', 'unknown command: slaves lst; did you mean piw slaves list?'],
+  ['slave add attic', 'unexpected argument "add"; did you mean piw slaves add?'],
+  ['-v master', 'the command comes before its options: piw master -v.'],
+  ['--verison', 'unknown option --verison; did you mean --version?'],
+  // Options.
+  ['web --prot 80', 'unknown option --prot; did you mean --port?'],
+  ['master --one-proces', 'unknown option --one-proces; did you mean --one-process?'],
+  ['web --no-cuont', 'unknown option --no-cuont; did you mean --no-count?'],
+  ['queue --frobnicate', 'unknown option --frobnicate.'],
+  ['queue -x', 'unknown option -x.'],
+  ['queue numpy --josn', 'unknown option --josn; did you mean --json?'],
+  [
+    'master --pypi-rate 5',
+    'piw master has no option --pypi-rate; write pypi-rate = VALUE in the configuration file.',
+  ],
+  ['web --port', '--port needs a value: --port NUMBER.'],
+  ['web --port -v', '--port needs a value: --port NUMBER.'],
+  ['master -d', '-d needs a value: -d DSN.'],
+  ['slave --sandbox', '--sandbox needs a value: --sandbox auto|required|none.'],
+  ['abi remove cp311 --yes=no', '--yes takes no value.'],
+  ['abi remove cp311 -y=no', '-y takes no value.'],
+  ['web --port 80 --port 81', '--port is given twice; give it once.'],
+  ['queue --quiet --verbose', "--quiet and --verbose can't be used together."],
+  ['queue -qv', "-q and -v can't be used together."],
+  ['farm --nats a --nats-listen b', "--nats-listen and --nats can't be used together."],
+  ['check --package six --sample 3', "--package and --sample can't be used together."],
+  ['abi skip cp311', '--reason is missing: --reason TEXT.'],
+  // Values.
+  ['web --port x', '--port "x": must be a whole number from 0 to 65535.'],
+  ['web --port=-1', '--port "-1": must be a whole number from 0 to 65535.'],
+  ['web --port 70000', '--port "70000": must be a whole number from 0 to 65535.'],
+  ['check --most 0', '--most "0": must be a whole number of at least 1.'],
+  ['slave --log-limit 1.5', '--log-limit "1.5": must be a whole number.'],
+  ['queue --log-format xml', '--log-format "xml": must be one of text, json.'],
+  [
+    'logger --format comon',
+    '--format "comon": must be one of auto, common, common_vhost, combined, combined_vhost, nginx, json; did you mean common?',
+  ],
+  ['retry --class compiller', /^--class "compiller": must be one of .*; did you mean compiler\?$/],
+  ['rebuild hom', /^PART "hom": must be one of home, .*; did you mean home\?$/],
+  ['import a.whl --duration soon', '--duration "soon": must be a duration such as 90m or 45s.'],
+  ['check --settle soon', '--settle "soon": must be a duration such as 90m or 45s.'],
+  ['add six 1.16.0 --released soon', '--released "soon": must be a time such as 2021-05-05T14:18:17Z.'],
+  ['retry --since soon', /^--since "soon": must be a time such as 2026-11-30, /],
+  // Arguments.
+  ['add', 'PACKAGE is missing; the command is piw add PACKAGE [VERSION].'],
+  ['remove', 'PACKAGE is missing; the command is piw remove PACKAGE [VERSION].'],
+  ['import', 'FILES is missing; the command is piw import FILES...'],
+  ['rebuild', 'PART is missing; the command is piw rebuild PART [PACKAGE].'],
+  ['queue numpy 1.0', 'unexpected argument "1.0"; the command is piw queue [PACKAGE].'],
+  ['monitor now', 'unexpected argument "now"; the command is piw monitor.'],
+  ['remove six', 'give either a version, or --all-versions for the whole package.'],
+  ['actor', 'TASK is missing; piw actor --list shows the tasks.'],
+  [
+    'actor the-oracl',
+    /^there is no task the-oracl; did you mean the-oracle\? The tasks are the-oracle, .*cloud-gazer\./,
+  ],
+  ['master --debug scribbler', /^there is no task scribbler\. The tasks are the-oracle, /],
+];
+
+/** Sentences of oclif's parser, which says neither what to type nor, often, what is wrong. */
+const PARSERS_SENTENCES =
+  /Missing \d+ required|Missing required flag|Nonexistent flag|Parsing --|Expected|expects a value|Unexpected argument|can only be specified once|cannot also be provided|The following error/;
+
+/** Runs `piw` in this process; returns its exit code and what it writes to stderr. */
+async function runPiw(words: readonly string[], config: Config): Promise<{ code: number; err: string }> {
+  const write = process.stderr.write.bind(process.stderr);
+  let err = '';
+  process.stderr.write = (text: string | Uint8Array) => {
+    err += String(text);
+    return true;
+  };
+  try {
+    await run([...words], config);
+    return { code: 0, err };
+  } catch (error) {
+    if (!(error instanceof Errors.ExitError)) throw error;
+    return { code: error.oclif.exit ?? 0, err };
+  } finally {
+    process.stderr.write = write;
+  }
+}
+
+void t.test('each wrong command line is answered with what is wrong and what to type', async (t) => {
+  const config = await Config.load({ root: ROOT });
+  t.ok(WRONG.length >= 40);
+  for (const [line, expected] of WRONG) {
+    const { code, err } = await runPiw(line.split(' '), config);
+    const [, answer = err, help = ''] = /^piw: (.*?)(?: See (piw .*--help|--help)\.)?\n$/.exec(err) ?? [];
+    if (typeof expected === 'string') t.equal(answer, expected, line);
+    else t.match(answer, expected, line);
+    t.match(err, /^piw: .*\n$/, `${line}: one line`);
+    t.notMatch(err, PARSERS_SENTENCES, line);
+    t.equal(code, 2, line);
+    if (help !== '' && help !== 'piw --help')
+      t.ok(line.startsWith(help.slice('piw '.length, -' --help'.length)), `${line}: ${help}`);
+  }
+});
