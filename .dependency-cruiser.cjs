@@ -137,7 +137,12 @@ module.exports = {
     },
     only('everybodys', 'What is for everybody imports nothing else.', EVERYBODYS),
     only('config', 'Settings are read by commands and handed on.', '^src/config[.]ts$'),
-    only('settings', 'Settings come from files, environment and options.', '^src/settings/', '^src/config[.]ts$'),
+    only(
+      'settings',
+      'Settings come from files, environment and options.',
+      '^src/settings/',
+      '^src/config[.]ts$',
+    ),
     ...['bus', 'files', 'failures', 'model'].map((leaf) =>
       only(`leaf-${leaf}`, 'A leaf knows nothing of ours.', `^src/${leaf}/`),
     ),
