@@ -55,7 +55,7 @@ export const duplicateFilenameFlag = Flags.string({
 /** Variables that name NATS servers. */
 const NATS_VARIABLES = ['PIW_NATS', 'PIW_NATS_FILE'];
 
-export type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
+type BaseFlags = Interfaces.InferredFlags<(typeof PiwCommand)['baseFlags']>;
 
 /** Base class of all commands: common options, settings, the log, and how an error ends the command. */
 export abstract class PiwCommand extends Command {

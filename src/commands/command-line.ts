@@ -2,7 +2,7 @@ import { Flags } from '@oclif/core';
 import { SETTING_DEFINITIONS } from '../config.js';
 import { PiwError } from '../errors.js';
 import { nearest } from '../nearest.js';
-import { COMMANDS } from './table.js';
+import { COMMAND_NAMES } from './names.js';
 
 /** What is read here of the definition of an option; oclif reads the same object. */
 interface OptionDefinition {
@@ -27,7 +27,7 @@ interface ArgumentDefinition {
   readonly options?: readonly string[] | undefined;
 }
 
-export interface CommandDefinition {
+interface CommandDefinition {
   /** As the user types it: `abi add`. */
   readonly name: string;
   readonly args: Readonly<Record<string, ArgumentDefinition>>;
@@ -44,9 +44,7 @@ interface CommandLine {
 }
 
 /** Commands of two words: `slaves add`. */
-const SUBCOMMANDS = Object.keys(COMMANDS)
-  .filter((id) => id.includes(':'))
-  .map((id) => id.replace(':', ' '));
+const SUBCOMMANDS = COMMAND_NAMES.filter((id) => id.includes(':')).map((id) => id.replace(':', ' '));
 
 const NEGATION = 'no-';
 

@@ -1,6 +1,6 @@
 import { Errors, type Hook } from '@oclif/core';
 import { nearest } from '../nearest.js';
-import { COMMANDS } from './table.js';
+import { COMMAND_NAMES } from './names.js';
 
 /** Reports an unknown command in the same form as every other error. */
 const unknown: Hook.CommandNotFound = ({ id, argv = [] }) => {
@@ -10,7 +10,7 @@ const unknown: Hook.CommandNotFound = ({ id, argv = [] }) => {
 
 /** Returns what is wrong with a command line that begins with no command, and what to type. */
 export function unknownCommand(words: readonly string[]): string {
-  const names = Object.keys(COMMANDS).map((name) => name.replaceAll(':', ' '));
+  const names = COMMAND_NAMES.map((name) => name.replaceAll(':', ' '));
   const [first = '', second] = words;
   if (first.startsWith('-')) {
     const command = words.find((word) => names.includes(word)) ?? 'COMMAND';
@@ -34,6 +34,6 @@ export function unknownCommand(words: readonly string[]): string {
   return `unknown command: ${typed}${hint} See piw --help.`;
 }
 
-const isTopic = (word: string): boolean => Object.keys(COMMANDS).some((name) => name.startsWith(`${word}:`));
+const isTopic = (word: string): boolean => COMMAND_NAMES.some((name) => name.startsWith(`${word}:`));
 
 export default unknown;

@@ -1,10 +1,16 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { fileURLToPath } from 'node:url';
 import { Config } from '@oclif/core';
-import { COMMANDS } from '../../src/commands/table.js';
-import type { CommandResult } from './command.js';
+import { COMMAND_LOADERS } from '../../src/commands/loaders.js';
+import type { CommandName } from '../../src/commands/names.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+export interface CommandResult {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
 
 /** A command's class, as oclif itself uses it. */
 interface RunnableClass {
@@ -38,11 +44,9 @@ async function loadConfig(): Promise<Config> {
 }
 
 /** Runs a command, such as `abi:add`, in this process, with these arguments after its name. */
-export async function runHere(name: string, args: readonly string[]): Promise<CommandResult> {
+export async function runHere(name: CommandName, args: readonly string[]): Promise<CommandResult> {
   config ??= loadConfig();
-  const loaded = await COMMANDS[name]?.();
-  if (!loaded) throw new Error(`piw has no command ${name}`);
-  const Command = loaded.default as unknown as RunnableClass;
+  const Command = (await COMMAND_LOADERS[name]()).default as unknown as RunnableClass;
   Command.id = name;
   const command = new Command([...args], await config);
   const output = { out: '', err: '' };

@@ -11,17 +11,11 @@ import type { RawSettings } from '../../src/config.js';
 import { formatConfig } from '../../src/settings/config-file.js';
 import { loadSettings } from '../../src/settings/load.js';
 import { createLog } from '../../src/log.js';
-import { commandName } from '../../src/commands/table.js';
+import { commandName } from '../../src/commands/names.js';
 import { natsAddress, uniquePrefix } from './bus.js';
-import { runHere } from './command-here.js';
+import { runHere, type CommandResult } from './command-here.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
-
-export interface CommandResult {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
 
 /** Runs `piw` without a terminal, until it exits. */
 export type PiwRunner = (...args: readonly string[]) => Promise<CommandResult>;

@@ -1,7 +1,8 @@
 import type { Command } from '@oclif/core';
+import type { CommandName } from './names.js';
 
 /** Loaders of all commands of piw, by name. */
-export const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.Class }>>> = {
+export const COMMAND_LOADERS: Readonly<Record<CommandName, () => Promise<{ default: Command.Class }>>> = {
   'abi:add': () => import('./abi/add.js'),
   'abi:list': () => import('./abi/list.js'),
   'abi:remove': () => import('./abi/remove.js'),
@@ -35,8 +36,3 @@ export const COMMANDS: Readonly<Record<string, () => Promise<{ default: Command.
   'slaves:wake': () => import('./slaves/wake.js'),
   web: () => import('./web.js'),
 };
-
-/** Returns the name of the command that a command line with these first two words runs; undefined if there is none. */
-export function commandName(first = '', second = ''): string | undefined {
-  return [`${first}:${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
-}
