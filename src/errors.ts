@@ -68,12 +68,30 @@ export const ERRORS = {
   },
   PIW_INDEX: { exit: 5, advice: 'Check the index and the network.' },
   PIW_DATABASE: { exit: 5, advice: 'Check that PostgreSQL is running and that the DSN is right.' },
+  PIW_NO_DATABASE: {
+    exit: 3,
+    advice: 'Create it (sudo -u postgres createdb NAME), or correct the DSN.',
+  },
+  PIW_NO_ROLE: {
+    exit: 3,
+    advice: 'Create it (sudo -u postgres createuser NAME), or name another with --user.',
+  },
+  PIW_DATABASE_LOGIN: {
+    exit: 2,
+    advice:
+      'Use the role and password that pg_hba.conf allows; over the local socket, run it as the user of that name (for initdb: sudo -u postgres piw initdb).',
+  },
+  PIW_DATABASE_RIGHTS: {
+    exit: 2,
+    advice: 'Run it as a superuser of PostgreSQL: sudo -u postgres piw initdb, or with the DSN of one.',
+  },
   PIW_DATA_VERSION: { exit: 6, advice: 'Use the version of piw that created it, or another folder.' },
   PIW_DATABASE_FAULT: {
     exit: 70,
     advice: 'This is a bug in piw, or its tables are wrong; piw initdb checks their version.',
   },
   PIW_DATABASE_VERSION: { exit: 6, advice: 'Run piw initdb to bring the database to this version.' },
+  PIW_DATABASE_NEWER: { exit: 6, advice: 'Install the version of piw that upgraded it, or a later one.' },
   PIW_DATABASE_FOREIGN: { exit: 6, advice: 'Give piw a database of its own.' },
   PIW_PROTOCOL_VERSION: { exit: 6, advice: 'Run the same version of piw on every machine.' },
   PIW_MESSAGE_INVALID: { exit: 70, advice: 'The sender is another version of piw, or is not piw.' },

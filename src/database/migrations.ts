@@ -25,7 +25,7 @@ export const schemaVersion = (): number => migrations().at(-1)?.number ?? 0;
  * Returns the schema version of the database; 0 if it has no tables yet. Throws PIW_DATABASE_FOREIGN if its tables are
  * not piw's.
  */
-async function installedVersion(db: Queryable): Promise<number> {
+export async function installedVersion(db: Queryable): Promise<number> {
   const columns = await db.query<{ table_name: string; column_name: string }>(
     `select table_name, column_name from information_schema.columns
      where table_schema = current_schema() and table_name in ('configuration', 'build_abis', 'packages')`,
@@ -44,19 +44,31 @@ async function installedVersion(db: Queryable): Promise<number> {
   return row?.schema_version ?? 0;
 }
 
-/** Throws PIW_DATABASE_VERSION unless the database has the schema version that this program needs. */
+export const newerError = (installed: number, required: number): PiwError =>
+  new PiwError(
+    'PIW_DATABASE_NEWER',
+    `the database is at schema version ${installed}, which is newer than version ${required} of this piw`,
+  );
+
+export const noRoleError = (user: string): PiwError =>
+  new PiwError('PIW_NO_ROLE', `PostgreSQL has no role ${JSON.stringify(user)}`);
+
+/**
+ * Throws PIW_DATABASE_VERSION, or PIW_DATABASE_NEWER, unless the database has the schema version that this program needs.
+ */
 export async function checkSchemaVersion(db: Queryable): Promise<void> {
   const [installed, required] = [await installedVersion(db), schemaVersion()];
   if (installed === required) return;
+  if (installed > required) throw newerError(installed, required);
   const state = installed === 0 ? 'has no tables yet' : `is at schema version ${installed}`;
   throw new PiwError('PIW_DATABASE_VERSION', `the database ${state}, but this piw needs version ${required}`);
 }
 
 /**
  * Creates the tables, or upgrades them to this program's version, in one transaction, and grants the role `user` the
- * privileges that a master needs. Returns the schema versions before and after. Throws PIW_DATABASE_VERSION if the
- * schema is newer than this program, PIW_DATABASE_FOREIGN for another program's tables, and PIW_CONFIG if the role does
- * not exist.
+ * privileges that a master needs. Returns the schema versions before and after. Throws PIW_DATABASE_NEWER if the schema
+ * is newer than this program, PIW_DATABASE_FOREIGN for another program's tables, and PIW_NO_ROLE if there is no such
+ * role.
  */
 export async function migrate(
   dsn: string,
@@ -73,12 +85,7 @@ export async function migrate(
       await db.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
       const from = await installedVersion(db);
       const to = schemaVersion();
-      if (from > to) {
-        throw new PiwError(
-          'PIW_DATABASE_VERSION',
-          `the database is at schema version ${from}, which is newer than version ${to} of this piw`,
-        );
-      }
+      if (from > to) throw newerError(from, to);
       for (const { number, sql } of migrations()) {
         if (number <= from) continue;
         await db.query(sql());
@@ -105,11 +112,7 @@ async function grantPrivileges(db: Queryable, user: string): Promise<void> {
      from pg_roles where rolname = $1`,
     [user],
   );
-  if (!role)
-    throw new PiwError(
-      'PIW_CONFIG',
-      `PostgreSQL has no role ${JSON.stringify(user)}; create it with createuser`,
-    );
+  if (!role) throw noRoleError(user);
   if (role.me) return;
   await db.query(`grant usage on schema ${role.schema} to ${role.quoted}`);
   await db.query(

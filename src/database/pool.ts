@@ -58,8 +58,8 @@ export class Database implements Queryable {
   }
 
   /**
-   * Opens a pool for this DSN and tests the connection. Throws PIW_CONFIG for an invalid DSN, and PIW_DATABASE if the
-   * connection fails.
+   * Opens a pool for this DSN and tests the connection. Throws PIW_CONFIG for an invalid DSN; PIW_NO_DATABASE,
+   * PIW_NO_ROLE or PIW_DATABASE_LOGIN if the server answers that way, and PIW_DATABASE if the connection fails.
    *
    * `name`: the application name, which pg_stat_activity shows.
    * `schema`: the schema of the tables (default: the role's search path).
@@ -99,7 +99,7 @@ export class Database implements Queryable {
       await database.query('select 1');
     } catch (error) {
       await database.close();
-      throw error;
+      throw loginError(error, database.#config);
     }
     return database;
   }
@@ -248,6 +248,28 @@ export function sqlState(error: unknown): string {
     : '';
 }
 
+/** Returns the error for a first connection that failed: the server may say what is wrong with the DSN. */
+function loginError(error: unknown, { database = '', user = '' }: pg.PoolConfig): unknown {
+  if (!(error instanceof PiwError)) return error;
+  const { cause } = error;
+  const text = errorMessage(cause);
+  switch (sqlState(error)) {
+    case '3D000':
+      return new PiwError('PIW_NO_DATABASE', `PostgreSQL has no database ${JSON.stringify(database)}`, {
+        cause,
+      });
+    case '28000':
+      // Also for a role that pg_hba.conf does not let in.
+      if (text.includes('does not exist'))
+        return new PiwError('PIW_NO_ROLE', `PostgreSQL has no role ${JSON.stringify(user)}`, { cause });
+  }
+  return error.message.startsWith(SERVER_PROBLEMS.denied.text)
+    ? new PiwError('PIW_DATABASE_LOGIN', `PostgreSQL does not let in role ${JSON.stringify(user)}: ${text}`, {
+        cause,
+      })
+    : error;
+}
+
 /**
  * Returns `pg`'s configuration for a DSN. Without a host it means the local Unix socket, the operating system's user
  * and peer authentication, as in libpq; `pg` by itself would use TCP to localhost. Throws PIW_CONFIG for an invalid
@@ -270,12 +292,4 @@ function poolConfig(dsn: string): pg.PoolConfig {
       ? { ssl: { rejectUnauthorized: url.searchParams.get('sslmode') !== 'require' } }
       : {}),
   };
-}
-
-/** Throws PIW_SUPERUSER if the role is a superuser: the farm's processes must have limited rights. */
-export async function refuseSuperuser(db: Queryable): Promise<void> {
-  const [row] = await db.query<{ super: boolean }>(
-    'select usesuper as super from pg_user where usename = current_user',
-  );
-  if (row?.super !== false) throw new PiwError('PIW_SUPERUSER', "the DSN's role is a PostgreSQL superuser");
 }

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { checkSchemaVersion, migrate, schemaVersion } from '../../src/database/migrations.js';
-import { Database, refuseSuperuser } from '../../src/database/pool.js';
+import { Database } from '../../src/database/pool.js';
+import { refuseSuperuser } from '../../src/database/role.js';
 import { readStatistics } from '../../src/database/statistics.js';
 import { adminDsn, emptyDatabase, testDatabase } from '../helpers/database.js';
 
@@ -19,8 +20,8 @@ void t.test('migrating twice changes nothing the second time', async (t) => {
 void t.test('tables of a newer version are refused and left as they are', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await db.query('update configuration set schema_version = 999999');
-  await t.rejects(migrate(dsn, { user: userOf(dsn) }), { code: 'PIW_DATABASE_VERSION' });
-  await t.rejects(checkSchemaVersion(db), { code: 'PIW_DATABASE_VERSION' });
+  await t.rejects(migrate(dsn, { user: userOf(dsn) }), { code: 'PIW_DATABASE_NEWER' });
+  await t.rejects(checkSchemaVersion(db), { code: 'PIW_DATABASE_NEWER' });
 });
 
 void t.test('after the migration, pure wheels that PyPy had built serve only PyPy', async (t) => {
@@ -192,7 +193,7 @@ void t.test('a database of piwheels is refused and left unchanged', async (t) =>
 
 void t.test('a missing role and a superuser are refused', async (t) => {
   const { db, dsn } = await testDatabase(t);
-  await t.rejects(migrate(dsn, { user: 'nobody-of-that-name' }), { code: 'PIW_CONFIG' });
+  await t.rejects(migrate(dsn, { user: 'nobody-of-that-name' }), { code: 'PIW_NO_ROLE' });
   await t.rejects(refuseSuperuser(db), { code: 'PIW_SUPERUSER' });
 });
 
