@@ -34,5 +34,6 @@ export const COMMAND_LOADERS: Readonly<Record<CommandName, () => Promise<{ defau
   'slaves:skip': () => import('./slaves/skip.js'),
   'slaves:sleep': () => import('./slaves/sleep.js'),
   'slaves:wake': () => import('./slaves/wake.js'),
+  status: () => import('./status.js'),
   web: () => import('./web.js'),
 };

@@ -1,13 +1,9 @@
 import { ProtocolClient } from '../actor/client.js';
-import { rethrowUnexpected } from '../errors.js';
 import { formatConditions, formatStatistics } from '../monitor/figures.js';
-import { bigBrother } from '../protocols/big-brother.js';
-import type { Condition } from '../protocols/conditions.js';
 import { slaveControl } from '../protocols/control.js';
-import type { Statistics } from '../protocols/statistics.js';
-import type { Bus } from '../bus/bus.js';
 import { slaveTable } from '../monitor/slave-table.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
+import { fetchConditions, fetchStatistics, nullIfUnanswered } from './status/figures.js';
 
 export default class Monitor extends PiwCommand {
   static override summary = 'Show statistics of the farm, current problems, and what its slaves are doing.';
@@ -47,25 +43,4 @@ export default class Monitor extends PiwCommand {
       await bus.drain();
     }
   }
-}
-
-/** Returns null for an actor that does not answer, so that the other answers are shown. Rethrows other errors. */
-function nullIfUnanswered(error: unknown): null {
-  rethrowUnexpected(error);
-  return null;
-}
-
-/** Returns all statistics; null if Big Brother doesn't answer, or has none because the database is down. */
-async function fetchStatistics(bus: Bus): Promise<Statistics | null> {
-  const request = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 4000 }).request('GATHER', {});
-  return await request.then(({ statistics }) => statistics, nullIfUnanswered);
-}
-
-/** Returns the conditions that keep parts of the farm from working; null if Big Brother doesn't answer. */
-async function fetchConditions(bus: Bus): Promise<readonly Condition[] | null> {
-  const request = new ProtocolClient(bus, bigBrother, undefined, { timeoutMs: 4000 }).request(
-    'CONDITIONS',
-    {},
-  );
-  return await request.then(({ conditions }) => conditions, nullIfUnanswered);
 }

@@ -3,8 +3,14 @@ import type { Queryable, SqlRow } from './pool.js';
 
 type CountedStatistics = Omit<
   Statistics,
-  'builds_succeeded_last_day' | 'slaves' | 'disk_total' | 'disk_free' | 'conditions'
+  | 'builds_succeeded_last_hour'
+  | 'builds_succeeded_last_day'
+  | 'slaves'
+  | 'disk_total'
+  | 'disk_free'
+  | 'conditions'
 > & {
+  readonly builds_unlucky_last_hour: number;
   readonly builds_unlucky_last_day: number;
 };
 
@@ -42,18 +48,20 @@ export async function readStatistics(db: Queryable): Promise<Statistics> {
        select ${FARM_FIGURES.map((figure) => sumWhere(figure, `figure = '${figure}'`)).join(', ')}
        from sums where target_id = 0) s, (
        select
-         ${sumWhere('builds_last_hour', `${IS_BUILD_COUNT} and began > date_trunc('minute', now()) - interval '1 hour'`)},
+         ${sumWhere('builds_last_hour', `${IS_BUILD_COUNT} and ${IN_LAST_HOUR}`)},
          ${sumWhere('builds_last_day', IS_BUILD_COUNT)},
-         ${sumWhere('builds_unlucky_last_day', `step = 'minute' and figure in ('builds_failed', 'builds_retried')`)},
+         ${sumWhere('builds_unlucky_last_hour', `${IS_UNLUCKY_COUNT} and ${IN_LAST_HOUR}`)},
+         ${sumWhere('builds_unlucky_last_day', IS_UNLUCKY_COUNT)},
          ${sumWhere('downloads_last_day', `step = 'hour' and figure = 'downloads'`)},
          ${sumWhere('downloads_last_month', `step = 'day' and figure = 'downloads'`)}
        from recent) r`,
   );
   if (!row) throw new Error('the statistics query returned no row');
-  const { builds_unlucky_last_day: failedOrRetried, ...counted } = row;
+  const { builds_unlucky_last_hour: unluckyInHour, builds_unlucky_last_day: unluckyInDay, ...counted } = row;
   return {
     ...counted,
-    builds_succeeded_last_day: counted.builds_last_day - failedOrRetried,
+    builds_succeeded_last_hour: counted.builds_last_hour - unluckyInHour,
+    builds_succeeded_last_day: counted.builds_last_day - unluckyInDay,
     slaves: [],
     disk_total: 0,
     disk_free: 0,
@@ -67,6 +75,9 @@ const FARM_FIGURES = [
   ...['files', 'files_bytes', 'downloads'],
 ];
 const IS_BUILD_COUNT = `step = 'minute' and figure = 'builds'`;
+/** Builds that failed for good, and those that are retried. */
+const IS_UNLUCKY_COUNT = `step = 'minute' and figure in ('builds_failed', 'builds_retried')`;
+const IN_LAST_HOUR = `began > date_trunc('minute', now()) - interval '1 hour'`;
 
 const sumWhere = (name: string, condition: string): string =>
   `coalesce(sum(value) filter (where ${condition}), 0)::bigint as ${name}`;

@@ -37,7 +37,7 @@ export function formatStatistics(statistics: Statistics, now: number): readonly 
     ],
     [
       'recently',
-      `${formatCount(statistics.builds_last_hour)} builds in 1 hour, ${formatCount(statistics.builds_last_day)} in 24 hours, ` +
+      `${formatCount(statistics.builds_last_hour)} builds in 1 hour, ${formatCount(statistics.builds_succeeded_last_hour)} of these succeeded; ${formatCount(statistics.builds_last_day)} in 24 hours, ` +
         `${formatCount(statistics.builds_succeeded_last_day)} of these succeeded`,
     ],
     [

@@ -22,6 +22,8 @@ const STATISTICS_FIELDS = {
   builds_retried: Count,
   /** Builds that ended in the last 60 minutes. */
   builds_last_hour: Count,
+  /** Those of builds_last_hour that succeeded. */
+  builds_succeeded_last_hour: Count,
   /** Builds that ended in the last 24 hours. */
   builds_last_day: Count,
   /** Those of builds_last_day that succeeded. */

@@ -63,6 +63,8 @@ async function countedStatistics(db: Queryable): Promise<Partial<Statistics>> {
        'builds_failed', (select count(*) from ended where not status and not transient),
        'builds_retried', (select count(*) from ended where transient),
        'builds_last_hour', (select count(*) from ended where built_at >= date_trunc('minute', now()) - interval '59 minutes'),
+       'builds_succeeded_last_hour',
+         (select count(*) from ended where status and built_at >= date_trunc('minute', now()) - interval '59 minutes'),
        'builds_last_day', (select count(*) from ended where built_at >= date_trunc('minute', now()) - interval '1439 minutes'),
        'builds_succeeded_last_day',
          (select count(*) from ended where status and built_at >= date_trunc('minute', now()) - interval '1439 minutes'),

@@ -18,6 +18,7 @@ const FIGURES = {
   builds_failed: ['failed builds', 'count'],
   builds_retried: ['failed builds that are retried', 'count'],
   builds_last_hour: ['builds in the last hour', 'count'],
+  builds_succeeded_last_hour: ['successful builds in the last hour', 'count'],
   builds_last_day: ['builds in the last 24 hours', 'count'],
   builds_succeeded_last_day: ['successful builds in the last 24 hours', 'count'],
   building: ['being built now', 'count'],
