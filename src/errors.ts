@@ -106,6 +106,7 @@ export const ERRORS = {
   PIW_UNKNOWN_TASK: { exit: 2, advice: 'piw actor --list lists the tasks.' },
   PIW_UNKNOWN_PACKAGE: { exit: 1, advice: 'Check the name.' },
   PIW_UNKNOWN_VERSION: { exit: 1, advice: 'Check the version.' },
+  PIW_UNKNOWN_BUILD: { exit: 1, advice: 'piw queue PACKAGE shows where each of its versions stands.' },
   PIW_UNKNOWN_SLAVE: {
     exit: 1,
     advice: 'piw monitor lists the connected slaves, piw slaves list those that may connect.',

@@ -17,6 +17,7 @@ export const COMMAND_LOADERS: Readonly<Record<CommandName, () => Promise<{ defau
   import: () => import('./import.js'),
   initdb: () => import('./initdb.js'),
   logger: () => import('./logger.js'),
+  logs: () => import('./logs.js'),
   master: () => import('./master.js'),
   monitor: () => import('./monitor.js'),
   pause: () => import('./pause.js'),
