@@ -5,6 +5,7 @@
  *   farm        the cast, and everything below
  *   actors      actor, bus, transfer, and the one domain room that the actor is the face of
  *   slave       actor, bus, transfer, builder
+ *   doctor      actor, bus, builder, check, database, settings
  *   check, web  site, wheels, files
  *   servers     bus, actor, files
  *   builder, database, monitor, pypi, site, weblog: the domain rooms; no bus, no actor, no other domain room but wheels
@@ -161,6 +162,12 @@ module.exports = {
       '^src/(actor|bus|transfer|builder|protocols|model)/',
     ),
     only('check', 'The checker reads what the site wrote.', '^src/check/', '^src/(site|wheels|files|model)/'),
+    only(
+      'doctor',
+      'The doctor examines what every room needs of a machine.',
+      '^src/doctor/',
+      '^src/((actor|builder|bus|check|database|protocols|settings|model)/|(config|connection)[.]ts$)',
+    ),
     only('web', 'The web server serves the output path.', '^src/web/', '^src/(site|wheels|files)/'),
     only(
       'servers',

@@ -12,6 +12,7 @@ export const COMMAND_LOADERS: Readonly<Record<CommandName, () => Promise<{ defau
   add: () => import('./add.js'),
   check: () => import('./check.js'),
   'config:show': () => import('./config/show.js'),
+  doctor: () => import('./doctor.js'),
   farm: () => import('./farm.js'),
   feed: () => import('./feed.js'),
   import: () => import('./import.js'),

@@ -8,3 +8,20 @@ export async function refuseSuperuser(db: Queryable): Promise<void> {
   );
   if (row?.super !== false) throw new PiwError('PIW_SUPERUSER', "the DSN's role is a PostgreSQL superuser");
 }
+
+/** Returns whether our role may not write to one of the tables of a farm. */
+export async function lacksPrivileges(db: Queryable): Promise<boolean> {
+  const rows = await db.query(
+    `select 1 from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')
+       and not has_table_privilege(oid, 'select, insert, update, delete') limit 1`,
+  );
+  return rows.length > 0;
+}
+
+/** Returns the time of the database's clock, milliseconds since 1970. */
+export async function readClock(db: Queryable): Promise<number> {
+  const [row] = await db.query<{ now: number }>(
+    'select floor(extract(epoch from clock_timestamp()) * 1000)::float8 as now',
+  );
+  return row?.now ?? 0;
+}

@@ -21,7 +21,7 @@ export interface NamedSetting {
 }
 
 /** A line of a configuration file. */
-interface ConfigLine extends NamedSetting {
+export interface ConfigLine extends NamedSetting {
   readonly value: string;
   /** Counted from 1. */
   readonly line: number;
@@ -47,26 +47,28 @@ function allKeys(): readonly string[] {
 export const nearestKey = (key: string): string | undefined => nearest(key, allKeys());
 
 /**
- * Parses `key = value` lines; `#` begins a comment, and `[sections]` are ignored. Throws PIW_CONFIG with the line number
- * for anything else, and for an unknown key.
+ * Parses one `key = value` line, the one with this number; returns undefined for a blank one, a `#` comment and a
+ * `[section]`. Throws PIW_CONFIG with the place for anything else, and for an unknown key.
  */
-export function parseConfigLines(contents: string, file: string): readonly ConfigLine[] {
-  return contents.split(/\r?\n/).flatMap((raw, i) => {
-    const text = raw.trim();
-    if (text === '' || text.startsWith('#') || text.startsWith('[')) return [];
-    const location = `${file}, line ${i + 1}`;
-    const match = /^([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*)$/.exec(text);
-    if (!match) throw new PiwError('PIW_CONFIG', `${location}: not of the form key = value`);
-    const key = (match[1] ?? '').replaceAll('_', '-');
-    const setting = settingOfKey(key);
-    if (setting === undefined) {
-      const similar = nearestKey(key);
-      const hint = similar === undefined ? '' : `; did you mean ${similar}?`;
-      throw new PiwError('PIW_CONFIG', `${location}: unknown setting "${key}"${hint}`);
-    }
-    return [{ ...setting, value: (match[2] ?? '').replace(/\s+#.*$/, ''), line: i + 1 }];
-  });
+export function parseConfigLine(raw: string, line: number, file: string): ConfigLine | undefined {
+  const text = raw.trim();
+  if (text === '' || text.startsWith('#') || text.startsWith('[')) return undefined;
+  const location = `${file}, line ${line}`;
+  const match = /^([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*)$/.exec(text);
+  if (!match) throw new PiwError('PIW_CONFIG', `${location}: not of the form key = value`);
+  const key = (match[1] ?? '').replaceAll('_', '-');
+  const setting = settingOfKey(key);
+  if (setting === undefined) {
+    const similar = nearestKey(key);
+    const hint = similar === undefined ? '' : `; did you mean ${similar}?`;
+    throw new PiwError('PIW_CONFIG', `${location}: unknown setting "${key}"${hint}`);
+  }
+  return { ...setting, value: (match[2] ?? '').replace(/\s+#.*$/, ''), line };
 }
+
+/** Returns the lines of a configuration file that are settings. Throws PIW_CONFIG. */
+export const parseConfigLines = (contents: string, file: string): readonly ConfigLine[] =>
+  contents.split(/\r?\n/).flatMap((raw, i) => parseConfigLine(raw, i + 1, file) ?? []);
 
 /** Returns the settings of a configuration file; a repeated key of a list appends to it. Throws PIW_CONFIG. */
 export function parseConfig(contents: string, file: string): RawSettings {

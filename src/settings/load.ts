@@ -11,7 +11,7 @@ import {
   type Settings,
 } from '../config.js';
 import { PiwError } from '../errors.js';
-import { isPresent, parseConfigLines, readConfigFile } from './config-file.js';
+import { isPresent, parseConfigLines, readConfigFile, type ConfigLine } from './config-file.js';
 import { environmentSettings } from './environment.js';
 import { readSecretFile } from './secret-file.js';
 
@@ -56,7 +56,7 @@ export function traceSettings(options: RawSettings, file?: string): readonly Tra
     const assignment = assignments.get(name);
     return assignment === undefined
       ? { name, value: fallback, origin: { source: 'default' } }
-      : { name, value: convert(assignment), origin: assignment.origin };
+      : { name, value: convertAssignment(assignment), origin: assignment.origin };
   });
 }
 
@@ -73,7 +73,9 @@ export function loadSettings(options: RawSettings, file?: string): Settings {
  */
 export function loadExplicitSettings(options: RawSettings, file: string | undefined): ExplicitSettings {
   const assignments = effectiveAssignments(options, file === undefined ? [] : [file]);
-  return Object.fromEntries([...assignments].map(([name, assignment]) => [name, convert(assignment)]));
+  return Object.fromEntries(
+    [...assignments].map(([name, assignment]) => [name, convertAssignment(assignment)]),
+  );
 }
 
 /** Returns the default configuration files that exist. */
@@ -84,26 +86,37 @@ function effectiveAssignments(
   options: RawSettings,
   files: readonly string[],
 ): ReadonlyMap<SettingName, Assignment> {
-  const layers = [...files.map(fileAssignments), environmentAssignments(), optionAssignments(options)];
+  const layers = [
+    ...files.map(fileAssignments),
+    environmentAssignments(process.env),
+    optionAssignments(options),
+  ];
   return new Map(layers.flatMap((layer) => [...layer]));
 }
 
 /** Returns the assignments of one file, in which a repeated key of a list appends to it. */
 function fileAssignments(file: string): ReadonlyMap<SettingName, Assignment> {
   const assignments = new Map<SettingName, Assignment>();
-  for (const { name, value, line, inFile } of parseConfigLines(readConfigFile(file), file)) {
-    const origin = { source: 'file', file, line } as const;
+  for (const line of parseConfigLines(readConfigFile(file), file)) {
+    const assignment = lineAssignment(line, file);
+    const { name, value, origin } = assignment;
     const earlier = assignments.get(name)?.value ?? [];
-    if (SETTING_DEFINITIONS[name].kind === 'list')
-      assignments.set(name, { name, value: [earlier, value].flat().map(String), origin });
-    else assignments.set(name, inFile ? fromSecretFile(name, value, origin) : { name, value, origin });
+    const isList = SETTING_DEFINITIONS[name].kind === 'list';
+    assignments.set(name, isList ? { name, value: [earlier, value].flat().map(String), origin } : assignment);
   }
   return assignments;
 }
 
-function environmentAssignments(): ReadonlyMap<SettingName, Assignment> {
+/** Returns what a line of a file assigns. Throws PIW_CONFIG if it names a file with a secret that can't be used. */
+export function lineAssignment({ name, value, line, inFile }: ConfigLine, file: string): Assignment {
+  const origin = { source: 'file', file, line } as const;
+  return inFile ? fromSecretFile(name, value, origin) : { name, value, origin };
+}
+
+/** Returns the assignments of these environment variables. Throws PIW_CONFIG. */
+export function environmentAssignments(environment: NodeJS.ProcessEnv): ReadonlyMap<SettingName, Assignment> {
   return new Map(
-    environmentSettings(process.env).map(({ name, value, variable, inFile }) => {
+    environmentSettings(environment).map(({ name, value, variable, inFile }) => {
       const origin = { source: 'environment', variable } as const;
       return [name, inFile ? fromSecretFile(name, String(value), origin) : { name, value, origin }];
     }),
@@ -130,8 +143,8 @@ function fromSecretFile(
   return { name, value: readSecretFile(secretFile), origin: { ...origin, secretFile } };
 }
 
-/** Returns the value in its type. Throws PIW_CONFIG, or PIW_USAGE for an option, and says where the value is. */
-function convert({ name, value, origin }: Assignment): Settings[SettingName] {
+/** Returns the value of an assignment in its type. Throws PIW_CONFIG, or PIW_USAGE for an option, and says where the value is. */
+export function convertAssignment({ name, value, origin }: Assignment): Settings[SettingName] {
   return convertSetting(name, value, (text, problem) => {
     switch (origin.source) {
       case 'option':
