@@ -1,9 +1,8 @@
 import { Args } from '@oclif/core';
-import { CAST } from '../../actors/cast.js';
+import { actorSpecOf } from '../../actors/cast.js';
 import { ProtocolClient } from '../actor/client.js';
 import type { Bus } from '../bus/bus.js';
 import { PiwError } from '../errors.js';
-import { nearest } from '../nearest.js';
 import { control } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { PiwCommand } from './base.js';
@@ -40,21 +39,12 @@ export abstract class TaskOrderCommand extends PiwCommand {
   /** Returns the task that the user named, or `*` for all. Throws PIW_UNKNOWN_TASK; PIW_REFUSED if it is never paused. */
   protected taskToOrder(input: string | undefined): string {
     if (input === undefined) return '*';
-    const name = input.toLowerCase().replaceAll('_', '-');
-    const spec = CAST.find(({ task }) => task === name);
-    if (spec === undefined) {
-      const names = CAST.map(({ task }) => task);
-      const similar = nearest(name, names);
-      throw new PiwError(
-        'PIW_UNKNOWN_TASK',
-        `there is no task ${JSON.stringify(input)}${similar === undefined ? '' : `; did you mean ${similar}?`}`,
-      );
-    }
+    const spec = actorSpecOf(input);
     if (spec.pausing === 'ignores')
       throw new PiwError(
         'PIW_REFUSED',
-        `${name} is never paused, because other tasks need it to stop cleanly`,
+        `${spec.task} is never paused, because other tasks need it to stop cleanly`,
       );
-    return name;
+    return spec.task;
   }
 }

@@ -48,7 +48,7 @@ void t.test('the farm is paused, says so at once, is resumed, and quits', async 
   t.same(await db.query('select task from paused_tasks'), []);
 
   const [unknown, ignoring] = await Promise.all([piw('pause', 'mr-chas'), piw('pause', 'the-oracle')]);
-  t.match(unknown.err, 'there is no task "mr-chas"; did you mean mr-chase?');
+  t.match(unknown.err, 'there is no task mr-chas; did you mean mr-chase?');
   t.match(ignoring.err, 'the-oracle is never paused');
   t.same([unknown.code, ignoring.code], [2, 1]);
 
