@@ -9,11 +9,13 @@ export const COMMAND_NAMES = [
   'add',
   'check',
   'config:show',
+  'doctor',
   'farm',
   'feed',
   'import',
   'initdb',
   'logger',
+  'logs',
   'master',
   'monitor',
   'pause',
@@ -31,6 +33,7 @@ export const COMMAND_NAMES = [
   'slaves:skip',
   'slaves:sleep',
   'slaves:wake',
+  'status',
   'web',
 ] as const;
 

@@ -36,9 +36,8 @@ void t.test(
     await insertTarget(db, 'cp311');
     await addReleases(db, 'demo', 'feed', [someRelease('1.0'), someRelease('2.0'), someRelease('3.0')]);
     await logBuilds(db, [failedBuild('2.0', 'log of two\n'), failedBuild('1.0', 'log of one\n')]);
-    const [{ build_id: first = 0 } = {}] = await db.query<{ build_id: number }>(
-      'select min(build_id) as build_id from builds',
-    );
+    const [row] = await db.query<{ build_id: number }>('select min(build_id) as build_id from builds');
+    const first = row?.build_id ?? 0;
     const outputPath = mkdtempSync(join(tmpdir(), 'piw-logs-'));
     await new Site({ outputPath, publicUrl: null }).writeLog({
       ...(await buildRecord(db, first)),

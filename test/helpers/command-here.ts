@@ -43,7 +43,10 @@ async function loadConfig(): Promise<Config> {
   return await Config.load({ root: ROOT, pjson: options as never });
 }
 
-/** Runs a command, such as `abi:add`, in this process, with these arguments after its name. */
+/**
+ * Runs a command, such as `abi:add`, in this process, with these arguments after its name. One that sets
+ * process.exitCode can't run at the same time as another.
+ */
 export async function runHere(name: CommandName, args: readonly string[]): Promise<CommandResult> {
   config ??= loadConfig();
   const Command = (await COMMAND_LOADERS[name]()).default as unknown as RunnableClass;
