@@ -2,6 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../errors.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
+import { queueFlags } from './piwheels-queues.js';
 
 export default class Add extends PiwCommand {
   static override summary = 'Add a package or a version to the farm, or update it.';
@@ -58,7 +59,12 @@ ${EXIT_CODES}`;
       multipleNonGreedy: true,
       description: 'another spelling of the name; can be repeated',
     }),
+    yes: Flags.boolean({
+      char: 'y',
+      description: 'accepted for scripts that pass it to every command: this one asks nothing',
+    }),
     ...natsFlags,
+    ...queueFlags('import-queue'),
   };
   static override enableJsonFlag = true;
 

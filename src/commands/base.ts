@@ -3,17 +3,16 @@ import { onParentGone } from '../actor/parent.js';
 import { Bus } from '../bus/bus.js';
 import { SETTING_DEFINITIONS, type RawSettings, type Settings } from '../config.js';
 import { runningFarms } from '../servers/running-farms.js';
-import { loadSettings } from '../settings/load.js';
+import { queueKeysOf } from '../settings/config-file.js';
+import { loadSettings, presentConfigFiles } from '../settings/load.js';
+import { isQueueKey, queueNotice } from '../settings/piwheels-queues.js';
 import { masterConnection } from '../connection.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { createLog, fileSink, type LogLevel, type Log } from '../log.js';
 import { checkCommandLine } from './command-line.js';
 
-/** Exit codes, as the help of every command lists them; the table of errors is in src/errors.ts. */
-export const EXIT_CODES = `Exit codes: 0 success; 1 something was not done, and a message says what;
-2 wrong options or configuration; 3 something required is missing on this
-machine; 4 in use by another process or farm; 5 a server is unreachable;
-6 incompatible version; 70 bug in piw; 130 interrupted.`;
+/** The last paragraph of every command's description. */
+export const EXIT_CODES = 'The exit codes are those of all commands: piw help exit-codes.';
 
 /** TLS options of the connection to NATS: how the servers and this command authenticate each other. */
 export const tlsFlags = {
@@ -96,7 +95,14 @@ export abstract class PiwCommand extends Command {
 
   /** Returns the settings: options override the environment, that the configuration, and that the defaults. */
   protected settings(flags: BaseFlags & RawSettings): Settings {
-    return loadSettings(flags, this.configFile(flags));
+    const file = this.configFile(flags);
+    const queueOptions = Object.keys(flags).filter(isQueueKey);
+    if (queueOptions.length > 0) this.warn(queueNotice(queueOptions.map((name) => `--${name}`)));
+    for (const each of file === undefined ? presentConfigFiles() : [file]) {
+      const queueKeys = queueKeysOf(each);
+      if (queueKeys.length > 0) this.warn(`${each}: ${queueNotice(queueKeys)}`);
+    }
+    return loadSettings(flags, file);
   }
 
   /**

@@ -180,7 +180,8 @@ function checkValue(value: string, typed: string, option: OptionDefinition): voi
   throw usage(`${typed} ${JSON.stringify(value)}: must be a whole number${range}`);
 }
 
-function wrongChoice(subject: string, value: string, choices: readonly string[]): string {
+/** Returns what is wrong with a value that is none of the choices, with the one that is probably meant. */
+export function wrongChoice(subject: string, value: string, choices: readonly string[]): string {
   const similar = nearest(value, choices);
   const hint = similar === undefined ? '' : `; did you mean ${similar}?`;
   return `${subject} ${JSON.stringify(value)}: must be one of ${choices.join(', ')}${hint}`;

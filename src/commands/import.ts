@@ -16,6 +16,7 @@ import { describeWheel } from '../wheels/wheel.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
+import { queueFlags } from './piwheels-queues.js';
 
 export default class Import extends PiwCommand {
   static override summary = 'Import wheels that were built elsewhere, as one build.';
@@ -51,6 +52,7 @@ ${EXIT_CODES}`;
       description: 'delete the files after a successful import',
     }),
     ...natsFlags,
+    ...queueFlags('import-queue'),
   };
   static override enableJsonFlag = true;
 

@@ -1,6 +1,7 @@
 import { Args, Flags } from '@oclif/core';
 import { SETTING_DEFINITIONS } from '../config.js';
 import { EXIT_CODES, PiwCommand, natsFlags, createShutdownSignal } from './base.js';
+import { queueFlags } from './piwheels-queues.js';
 import { countFiles } from './logger/files.js';
 import { countPipeWithoutSpool, countPipeWithSpool } from './logger/pipe.js';
 import { openSpool, createLoggerContext } from './logger/set-up.js';
@@ -27,10 +28,13 @@ A download is a GET of a wheel that was answered with 200; partial responses
 Formats: common and combined, and both with the virtual host first (_vhost),
 are Apache's; nginx is nginx's default; auto detects these and json line by
 line. For json, set this log_format in nginx:
-  log_format piw escape=json '{"time":"$time_iso8601","host":"$remote_addr","request":"$request",'
-                             '"status":$status,"agent":"$http_user_agent"}';
+  log_format piw escape=json
+    '{"time":"$time_iso8601","host":"$remote_addr",'
+    '"request":"$request","status":$status,'
+    '"agent":"$http_user_agent"}';
 and this LogFormat in Apache:
-  LogFormat "{\\"time\\":\\"%{%Y-%m-%dT%H:%M:%S%z}t\\",\\"host\\":\\"%h\\",\\"request\\":\\"%r\\",\\"status\\":%>s,\\"agent\\":\\"%{User-Agent}i\\"}" piw
+  LogFormat "{\\"time\\":\\"%{%Y-%m-%dT%H:%M:%S%z}t\\",\\"host\\":\\"%h\\",\\
+  \\"request\\":\\"%r\\",\\"status\\":%>s,\\"agent\\":\\"%{User-Agent}i\\"}" piw
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -79,6 +83,7 @@ ${EXIT_CODES}`;
         "what to do with each client's address: keep it (default), truncate it to its network (/24, /48), or drop it",
     }),
     ...natsFlags,
+    ...queueFlags('log-queue'),
   };
   static override enableJsonFlag = true;
 

@@ -22,6 +22,7 @@ import { checkWritable } from '../files/disk.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
 import { sendToParent } from './parent.js';
+import { allQueueFlags } from './piwheels-queues.js';
 
 /** How long sending the last messages may take at the end, milliseconds: NATS may be down. */
 const DRAIN_LIMIT_MS = 1000;
@@ -53,6 +54,7 @@ ${EXIT_CODES}`;
       description: "address of the farm's NATS servers (default: localhost)",
     }),
     ...masterFlags,
+    ...allQueueFlags,
     'allow-root': Flags.boolean({ description: 'allow running as root' }),
   };
 

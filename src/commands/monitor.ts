@@ -3,6 +3,7 @@ import { formatConditions, formatStatistics } from '../monitor/figures.js';
 import { slaveControl } from '../protocols/control.js';
 import { slaveTable } from '../monitor/slave-table.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
+import { queueFlags } from './piwheels-queues.js';
 import { fetchConditions, fetchStatistics, nullIfUnanswered } from './status/figures.js';
 
 export default class Monitor extends PiwCommand {
@@ -11,6 +12,7 @@ export default class Monitor extends PiwCommand {
   static override examples = ['<%= config.bin %> monitor', '<%= config.bin %> monitor --json'];
   static override flags = {
     ...natsFlags,
+    ...queueFlags('status-queue', 'control-queue'),
   };
   static override enableJsonFlag = true;
 

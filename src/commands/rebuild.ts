@@ -1,7 +1,12 @@
 import { Args } from '@oclif/core';
+import { PiwError } from '../errors.js';
 import { SITE_PARTS, type SitePart } from '../protocols/chase.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
+import { wrongChoice } from './command-line.js';
+import { queueFlags } from './piwheels-queues.js';
+
+const PARTS = SITE_PARTS.map((part) => part.toLowerCase());
 
 export default class Rebuild extends PiwCommand {
   static override summary = 'Rewrite parts of the site.';
@@ -15,8 +20,7 @@ export default class Rebuild extends PiwCommand {
     part: Args.string({
       ignoreStdin: true,
       required: true,
-      options: SITE_PARTS.map((part) => part.toLowerCase()),
-      description: 'part of the site to rewrite',
+      description: `part of the site to rewrite: ${PARTS.join(', ')}`,
     }),
     package: Args.string({
       ignoreStdin: true,
@@ -25,22 +29,25 @@ export default class Rebuild extends PiwCommand {
   };
   static override flags = {
     ...natsFlags,
+    ...queueFlags('import-queue'),
   };
   static override enableJsonFlag = true;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Rebuild);
+    const part = args.part.toLowerCase();
+    if (!PARTS.includes(part)) throw new PiwError('PIW_USAGE', wrongChoice('PART', args.part, PARTS));
     const name = args.package === undefined ? null : parsePackageName(args.package);
     const bus = await this.connect(this.settings(flags));
     try {
       await createChaseClient(bus).request('REBUILD', {
-        part: args.part.toUpperCase() as SitePart,
+        part: part.toUpperCase() as SitePart,
         package: name,
       });
     } finally {
       await bus.drain();
     }
     this.log('The pages will be rewritten within a minute.');
-    return { part: args.part, package: name };
+    return { part, package: name };
   }
 }

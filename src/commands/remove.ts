@@ -3,6 +3,7 @@ import { PiwError } from '../errors.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './initdb.js';
+import { queueFlags } from './piwheels-queues.js';
 
 export default class Remove extends PiwCommand {
   static override summary = 'Remove a version or a whole package, with its builds, files and downloads.';
@@ -37,6 +38,7 @@ ${EXIT_CODES}`;
       exclusive: ['yank'],
     }),
     ...natsFlags,
+    ...queueFlags('import-queue'),
   };
   static override enableJsonFlag = true;
 

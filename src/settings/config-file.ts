@@ -9,6 +9,7 @@ import {
 } from '../config.js';
 import { PiwError, errorMessage } from '../errors.js';
 import { nearest } from '../nearest.js';
+import { isQueueKey } from './piwheels-queues.js';
 
 /** The suffix of the keys that name a file with a secret. */
 const FILE_SUFFIX = '-file';
@@ -47,8 +48,9 @@ function allKeys(): readonly string[] {
 export const nearestKey = (key: string): string | undefined => nearest(key, allKeys());
 
 /**
- * Parses one `key = value` line, the one with this number; returns undefined for a blank one, a `#` comment and a
- * `[section]`. Throws PIW_CONFIG with the place for anything else, and for an unknown key.
+ * Parses one `key = value` line, the one with this number; returns undefined for a blank one, a `#` comment, a
+ * `[section]` and the key of a piwheels queue. Throws PIW_CONFIG with the place for anything else, and for an unknown
+ * key.
  */
 export function parseConfigLine(raw: string, line: number, file: string): ConfigLine | undefined {
   const text = raw.trim();
@@ -58,6 +60,7 @@ export function parseConfigLine(raw: string, line: number, file: string): Config
   if (!match) throw new PiwError('PIW_CONFIG', `${location}: not of the form key = value`);
   const key = (match[1] ?? '').replaceAll('_', '-');
   const setting = settingOfKey(key);
+  if (setting === undefined && isQueueKey(key)) return undefined;
   if (setting === undefined) {
     const similar = nearestKey(key);
     const hint = similar === undefined ? '' : `; did you mean ${similar}?`;
@@ -69,6 +72,14 @@ export function parseConfigLine(raw: string, line: number, file: string): Config
 /** Returns the lines of a configuration file that are settings. Throws PIW_CONFIG. */
 export const parseConfigLines = (contents: string, file: string): readonly ConfigLine[] =>
   contents.split(/\r?\n/).flatMap((raw, i) => parseConfigLine(raw, i + 1, file) ?? []);
+
+/** Returns the keys of piwheels' queues in a configuration file. Throws PIW_CONFIG if the file can't be read. */
+export function queueKeysOf(file: string): readonly string[] {
+  const keys = readConfigFile(file)
+    .split(/\r?\n/)
+    .map((line) => line.replace(/=.*/, '').trim().replaceAll('_', '-'));
+  return [...new Set(keys.filter(isQueueKey))];
+}
 
 /** Returns the settings of a configuration file; a repeated key of a list appends to it. Throws PIW_CONFIG. */
 export function parseConfig(contents: string, file: string): RawSettings {

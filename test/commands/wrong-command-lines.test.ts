@@ -113,3 +113,33 @@ void t.test('each wrong command line is answered with what is wrong and what to 
       t.ok(line.startsWith(help.slice('piw '.length, -' --help'.length)), `${line}: ${help}`);
   }
 });
+
+void t.test(
+  "the addresses of piwheels' queues are accepted, and one line says what stands in their place",
+  async (t) => {
+    const config = await Config.load({ root: ROOT });
+    const all = 'status control import log slave file web builds db fs stats index'.split(' ');
+    const lines: readonly (readonly [string, readonly string[]])[] = [
+      ['master -o /dev/null', all],
+      ['monitor', ['status', 'control']],
+      ['remove -y six 1.16.0', ['import']],
+      ['add -y six', ['import']],
+      ['rebuild HOME', ['import']],
+    ];
+    for (const [line, queues] of lines) {
+      const options = queues.flatMap((queue) => [`--${queue}-queue`, `ipc:///tmp/piw-${queue}`]);
+      // Each command fails at the next step, because this is not an address.
+      const { err } = await runPiw([...line.split(' '), '--nats', 'two words', ...options], config);
+      const [notice = '', failure = '', ...others] = err.trim().split('\n');
+      t.match(
+        notice,
+        /^piw: --.* no effect: piw has NATS subjects instead of ZeroMQ queues; --nats and --prefix /,
+        line,
+      );
+      for (const queue of queues) t.match(notice, `--${queue}-queue`);
+      t.match(failure, /^piw: /);
+      t.notMatch(failure, '-queue', line);
+      t.same(others, [], line);
+    }
+  },
+);
