@@ -1,13 +1,21 @@
 #!/usr/bin/env node
+import { basename } from 'node:path';
 import { endWithParent } from './actor/parent.js';
 
 // Before anything else is loaded, because a farm's master and slaves are children that have to end with it.
 endWithParent();
-const { execute } = await import('@oclif/core');
 
-const [first, ...rest] = process.argv.slice(2);
-// `piw help queue` is the same as `piw queue --help`.
-const args = first === 'help' ? [...rest, '--help'] : process.argv.slice(2);
-await execute({ dir: import.meta.url, args });
+// It is also installed under the names of piwheels' programs: piw-master is piw master.
+const [, command] = /^piw-([a-z]+)$/.exec(basename(process.argv[1] ?? '')) ?? [];
+if (command !== undefined) process.argv.splice(2, 0, command);
+
+const { answerWithoutOclif } = await import('./commands/entry.js');
+const words = process.argv.slice(2);
+const exitCode = answerWithoutOclif(words);
+if (exitCode === undefined) {
+  const { execute } = await import('@oclif/core');
+  // `piw help queue` is the same as `piw queue --help`.
+  await execute({ dir: import.meta.url, args: words[0] === 'help' ? [...words.slice(1), '--help'] : words });
+}
 // Exits explicitly, because a connection that the other side doesn't close would keep the process alive.
-process.exit();
+process.exit(exitCode);

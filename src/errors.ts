@@ -1,17 +1,24 @@
 /**
  * All expected errors in one table: the code, the exit code of a command that ends with it, and what the user can do
  * about it. A code that was printed can be looked up here.
- *
- * Exit codes, as in every command's help:
- *   0 done · 1 something requested was not done (a build failed, a request was refused)
- *   2 the command line or the configuration is wrong · 3 something that piw needs is missing on this machine
- *   4 in use by another process · 5 out of reach · 6 of another version · 70 a bug in piw
- *   130 interrupted before the request was done
  */
 interface ErrorDefinition {
   readonly exit: number;
   readonly advice: string;
 }
+
+/** What the exit codes of every command mean. */
+export const EXIT_CODE_MEANINGS: Readonly<Record<number, string>> = {
+  0: 'success',
+  1: 'something was not done, and a message says what',
+  2: 'wrong options or configuration',
+  3: 'something required is missing on this machine',
+  4: 'in use by another process or farm',
+  5: 'a server is unreachable',
+  6: 'incompatible version',
+  70: 'bug in piw',
+  130: 'interrupted',
+};
 
 export const ERRORS = {
   PIW_USAGE: { exit: 2, advice: 'See --help.' },
@@ -101,7 +108,7 @@ export const ERRORS = {
     advice:
       'Free space on the disk of nats-server (its store_dir); its own log says what it could not write.',
   },
-  PIW_TOO_LARGE: { exit: 1, advice: 'The message says which limit was exceeded.' },
+  PIW_TOO_LARGE: { exit: 1, advice: 'Make it smaller, or raise that limit.' },
   PIW_NOT_LEADER: { exit: 70, advice: 'Another process holds the lease; try again.' },
   PIW_UNKNOWN_TASK: { exit: 2, advice: 'piw actor --list lists the tasks.' },
   PIW_UNKNOWN_PACKAGE: { exit: 1, advice: 'Check the name.' },
@@ -116,7 +123,7 @@ export const ERRORS = {
   PIW_UNKNOWN_TARGET: { exit: 1, advice: 'Register it with piw abi add.' },
   PIW_LEASE_LOST: { exit: 1, advice: 'The build was given to another slave; you need not do anything.' },
   PIW_FENCED: { exit: 70, advice: 'A newer holder of the lease has taken over.' },
-  PIW_FILE_REFUSED: { exit: 1, advice: 'The message says what is wrong with the file.' },
+  PIW_FILE_REFUSED: { exit: 1, advice: 'Correct the file, and send it again.' },
   PIW_FILE_EXISTS: {
     exit: 1,
     advice:
@@ -128,17 +135,17 @@ export const ERRORS = {
       'A published name always stands for the same bytes: set on-duplicate-filename = tag-removed, or give this one a build tag.',
   },
   PIW_FILE_CHANGED: { exit: 1, advice: 'Do not change the file until it has been sent.' },
-  PIW_BAD_WHEEL: { exit: 1, advice: 'The message says what is wrong with the wheel.' },
+  PIW_BAD_WHEEL: { exit: 1, advice: 'Correct the package, and build the wheel again.' },
   PIW_DISK_FULL: { exit: 1, advice: 'Free space on that disk; work then resumes automatically.' },
   PIW_DISK_READ_ONLY: {
     exit: 2,
     advice: 'Remount that file system writable; the system log says why it is read-only.',
   },
   PIW_DISK_ERROR: { exit: 1, advice: 'Check that disk and its mount; the system log says more.' },
-  PIW_REFUSED: { exit: 1, advice: 'The message says why.' },
+  PIW_REFUSED: { exit: 1, advice: 'Change the request, and try again.' },
   PIW_PAUSED: { exit: 1, advice: 'piw resume lets it continue; then try again.' },
   PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or pass --yes.' },
-  PIW_NOT_BUILT: { exit: 1, advice: 'The line for each package says why.' },
+  PIW_NOT_BUILT: { exit: 1, advice: 'Above is a line with the cause and the log of each.' },
   PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to complete it.' },
   PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },
   PIW_INTERNAL: { exit: 70, advice: 'This is a bug in piw; --stack prints where it occurred.' },

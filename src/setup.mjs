@@ -1,10 +1,10 @@
 /**
- * The script behind `npm start`, `npm test`, `npm run bench` and `npm run build`: it installs the packages and
+ * The script behind `npm start`, `npm test`, `npm run bench`, `npm run build` and `npm run docs`: it installs the packages and
  * compiles the code that a command needs, and then runs the command. It is plain JavaScript without
  * dependencies, because it runs before anything is installed. It and src/setup/ use no syntax newer than
  * Node 12, so that an old Node can parse them and report that it is too old.
  *
- *   node src/setup.mjs start|test|bench|build|prepare [ARGUMENT…]
+ *   node src/setup.mjs start|test|bench|build|docs|prepare [ARGUMENT…]
  *
  * When everything is already up to date, it only reads: a second run starts at once, even in a clone that this
  * user cannot write to. One process at a time does the work (lock.mjs); each stage prints one line on stderr and
@@ -28,6 +28,7 @@ const COMMANDS = {
   test: { packages: 'all', code: 'all', program: ['dist/test/run.js'] },
   bench: { packages: 'run', code: 'bench', program: ['dist/test/bench/run.js'] },
   build: { packages: 'run', code: 'farm', program: null },
+  docs: { packages: 'all', code: 'all', program: ['dist/test/docs/write.js'] },
   prepare: { packages: 'all', code: 'all', program: null },
 };
 

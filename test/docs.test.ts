@@ -8,10 +8,14 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { commands } from '../src/commands/index.js';
 import { SETTING_DEFINITIONS } from '../src/config.js';
+import { parseConfig } from '../src/settings/config-file.js';
+import { EXIT_CODE_MEANINGS } from '../src/errors.js';
+import { generatedFiles } from './docs/generated.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const CHAPTERS = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'));
-const PAGES = ['README.md', ...CHAPTERS.map((name) => `docs/${name}`)];
+const COMMAND_PAGES = readdirSync(join(ROOT, 'docs/commands')).map((name) => `docs/commands/${name}`);
+const PAGES = ['README.md', ...CHAPTERS.map((name) => `docs/${name}`), ...COMMAND_PAGES];
 
 interface Link {
   readonly text: string;
@@ -104,6 +108,24 @@ t.test('the index of chapters and the front page name every chapter', (t) => {
   t.end();
 });
 
+t.test(
+  'the generated pages and the sample configuration are as the code has it; npm run docs writes them',
+  async (t) => {
+    const files = await generatedFiles();
+    for (const [path, contents] of Object.entries(files))
+      t.equal(existsSync(join(ROOT, path)) && read(path), contents, path);
+    t.same(
+      COMMAND_PAGES.filter((path) => !(path in files)),
+      [],
+    );
+    t.match(
+      Object.entries(parseConfig(files['config/piwheels.conf']?.replace(/^#(?=[a-z])/gm, '') ?? '', 'sample'))
+        .length,
+      Object.keys(SETTING_DEFINITIONS).length,
+    );
+  },
+);
+
 t.test('the chapter on commands names every command', (t) => {
   const chapter = read('docs/commands.md');
   const names = Object.keys(commands).map((name) => `piw ${name.replaceAll(':', ' ')}`);
@@ -112,6 +134,12 @@ t.test('the chapter on commands names every command', (t) => {
     names.filter((name) => !chapter.includes(`\`${name}\``) && !chapter.includes(`\`${name} `)),
     [],
   );
+  t.end();
+});
+
+t.test('the chapter on commands explains every exit code, as the program does', (t) => {
+  const rows = [...read('docs/commands.md').matchAll(/^\| (\d+) +\| (.*?) +\|$/gm)];
+  t.same(Object.fromEntries(rows.map(([, code, meaning]) => [code, meaning])), EXIT_CODE_MEANINGS);
   t.end();
 });
 

@@ -39,8 +39,10 @@ It accepts every option of piw master and piw slave, for its own master and
 slaves. Unlike other commands it reads no configuration file except the one
 given with -c, which may contain any key of a master or a slave.
 
-${EXIT_CODES}
-With --once: 0 if all packages were published, 1 if any was not.`;
+With --once the exit code is 0 if all packages were published, and 1 if any was
+not.
+
+${EXIT_CODES}`;
   static override examples = [
     '<%= config.bin %> farm',
     '<%= config.bin %> farm --once --output-path ./wheels six markupsafe==3.0.2',

@@ -1,39 +1,10 @@
 import { Errors, type Hook } from '@oclif/core';
-import { nearest } from '../nearest.js';
-import { COMMAND_NAMES } from './names.js';
+import { unknownCommand } from './unknown-command.js';
 
 /** Reports an unknown command in the same form as every other error. */
 const unknown: Hook.CommandNotFound = ({ id, argv = [] }) => {
   process.stderr.write(`piw: ${unknownCommand([...id.split(':'), ...argv])}\n`);
   return Promise.reject(new Errors.ExitError(2));
 };
-
-/** Returns what is wrong with a command line that begins with no command, and what to type. */
-export function unknownCommand(words: readonly string[]): string {
-  const names = COMMAND_NAMES.map((name) => name.replaceAll(':', ' '));
-  const [first = '', second] = words;
-  if (first.startsWith('-')) {
-    const command = words.find((word) => names.includes(word)) ?? 'COMMAND';
-    const similar = nearest(first, ['--help', '--version']);
-    return similar === undefined
-      ? `the command comes before its options: piw ${command} ${first}. See piw --help.`
-      : `unknown option ${first}; did you mean ${similar}? See piw --help.`;
-  }
-  // The name of a command has one or two words; oclif takes two words for a name if a command has no arguments.
-  const typed =
-    second !== undefined && (isTopic(first) || names.includes(first)) ? `${first} ${second}` : first;
-  const similar = nearest(
-    typed,
-    names.filter((name) => name !== first),
-  );
-  if (names.includes(first)) {
-    const hint = similar === undefined ? `the command is piw ${first}.` : `did you mean piw ${similar}?`;
-    return `unexpected argument ${JSON.stringify(second)}; ${hint} See piw ${first} --help.`;
-  }
-  const hint = similar === undefined ? '.' : `; did you mean piw ${similar}?`;
-  return `unknown command: ${typed}${hint} See piw --help.`;
-}
-
-const isTopic = (word: string): boolean => COMMAND_NAMES.some((name) => name.startsWith(`${word}:`));
 
 export default unknown;

@@ -68,7 +68,7 @@ function writeRecord(root, record) {
 /** Returns whether dist/ is up to date with the sources for this target (`farm`, `bench` or `all`). */
 export function isCompiled(root, target) {
   const record = readRecord(root);
-  if (record === null) return false;
+  if (record === null || !fs.existsSync(join(root, 'dist', 'help.json'))) return false;
   return COMPILE_TARGETS[target].parts.every((part) => record[part] === sourceDigest(root, part));
 }
 
@@ -82,6 +82,19 @@ function removeStaleOutput(root) {
   }
 }
 
+/** Writes the help texts of the commands, so that --help need not load them. */
+async function writeHelp(root) {
+  const { code, output } = await runQuietly(
+    process.execPath,
+    [join(root, 'dist/src/commands/write-help.js')],
+    {
+      cwd: root,
+      timeoutMs: COMPILE_TIMEOUT_MS,
+    },
+  );
+  if (code !== 0) throw new SetupError(70, `${output.trim()}\nThe help of piw can't be written.`);
+}
+
 /** Compiles this target. The caller holds the clone's lock and has installed the packages. */
 export async function compile(root, target) {
   process.stderr.write('Compiling…\n');
@@ -89,7 +102,7 @@ export async function compile(root, target) {
   const previousRecord = readRecord(root);
   const currentDigests = {};
   for (const part of parts) currentDigests[part] = sourceDigest(root, part);
-  fs.rmSync(join(root, 'dist', '.compiled'), { force: true });
+  for (const name of ['.compiled', 'help.json']) fs.rmSync(join(root, 'dist', name), { force: true });
   if (!previousRecord) fs.rmSync(join(root, 'dist', '.tsbuildinfo'), { force: true });
   const args = [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, project)];
   const { code, output, timedOut } = await runQuietly(process.execPath, args, {
@@ -107,5 +120,6 @@ export async function compile(root, target) {
   removeStaleOutput(root);
   const bin = join(root, 'dist/src/bin.js');
   if (fs.existsSync(bin)) fs.chmodSync(bin, 0o755);
+  await writeHelp(root);
   writeRecord(root, { ...previousRecord, ...currentDigests });
 }

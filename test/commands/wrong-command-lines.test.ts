@@ -2,6 +2,7 @@
  * Wrong command lines, each with the answer. All commands are run in this process, because forty processes would take
  * half a minute.
  */
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Config, Errors, run } from '@oclif/core';
 import t from 'tap';
@@ -59,6 +60,7 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
   ['check --settle soon', '--settle "soon": must be a duration such as 90m or 45s.'],
   ['add six 1.16.0 --released soon', '--released "soon": must be a time such as 2021-05-05T14:18:17Z.'],
   ['retry --since soon', /^--since "soon": must be a time such as 2026-11-30, /],
+  ['slave -t soon', '--timeout soon: must be a duration such as 3h, 90m or 45s.'],
   // Arguments.
   ['add', 'PACKAGE is missing; the command is piw add PACKAGE [VERSION].'],
   ['remove', 'PACKAGE is missing; the command is piw remove PACKAGE [VERSION].'],
@@ -141,5 +143,8 @@ void t.test(
       t.notMatch(failure, '-queue', line);
       t.same(others, [], line);
     }
+    const folder = t.testdir({ 'old.conf': 'status-queue = ipc:///tmp/piw-status\n\nimport_queue=x\n' });
+    const { err } = await runPiw(['queue', '-c', join(folder, 'old.conf'), '--nats', 'two words'], config);
+    t.match(err, /^piw: \/.*old\.conf: status-queue, import-queue have no effect: piw has NATS subjects /);
   },
 );

@@ -1,0 +1,156 @@
+/** The pages of the documentation, and the sample configuration, that are generated from the code. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Config } from '@oclif/core';
+import { allOptions } from '../../src/commands/help-text.js';
+import { renderHelpTexts } from '../../src/commands/help-texts.js';
+import { commands } from '../../src/commands/index.js';
+import { SETTING_DEFINITIONS } from '../../src/config.js';
+import { ERRORS, EXIT_CODE_MEANINGS } from '../../src/errors.js';
+
+export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
+const NOTE = '<!-- Generated from the code by `npm run docs`. -->';
+const COMMENT_WIDTH = 78;
+/** A setting that more commands have as an option is one of most commands. */
+const MAX_COMMANDS = 8;
+
+/** Returns the contents of every generated file, by its path below the root of the repository. */
+export async function generatedFiles(): Promise<Readonly<Record<string, string>>> {
+  const helpTexts = await renderHelpTexts(await Config.load({ root: ROOT }));
+  const names = Object.keys(commands).map((id) => id.replaceAll(':', ' '));
+  return {
+    'docs/errors.md': errorsPage(),
+    'docs/settings.md': settingsPage(),
+    'docs/commands/README.md': commandsIndex(names),
+    ...Object.fromEntries(
+      names.map((name) => [commandPage(name), formatCommandPage(name, helpTexts[name] ?? '')]),
+    ),
+    'config/piwheels.conf': sampleConfiguration(readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8')),
+  };
+}
+
+const commandPage = (name: string): string => `docs/commands/${name.replaceAll(' ', '-')}.md`;
+
+function formatCommandPage(name: string, help: string): string {
+  return page(
+    `piw ${name}`,
+    `\`\`\`\n${help.trimEnd()}\n\`\`\``,
+    'All commands: [commands](README.md). The settings in a configuration file: [configuration](../configuration.md).',
+  );
+}
+
+const commandsIndex = (names: readonly string[]): string =>
+  page(
+    'The help of every command',
+    'What `piw COMMAND --help` prints. The [chapter on commands](../commands.md) groups them by purpose.',
+    table([
+      ['command', 'what it does'],
+      ...names.map((name) => [
+        `[\`piw ${name}\`](${name.replaceAll(' ', '-')}.md)`,
+        commands[name.replaceAll(' ', ':')]?.summary ?? '',
+      ]),
+    ]),
+  );
+
+function errorsPage(): string {
+  const sections = Object.entries(EXIT_CODE_MEANINGS).flatMap(([exit, meaning]) => {
+    const errors = Object.entries(ERRORS).filter(([, error]) => String(error.exit) === exit);
+    if (errors.length === 0) return [];
+    const rows = errors.map(([code, { advice }]) => [`\`${code}\``, advice.replaceAll('|', '\\|')]);
+    return [`## Exit code ${exit}: ${meaning}`, table([['code', 'what to do'], ...rows])];
+  });
+  return page(
+    'Errors',
+    'The codes stand in messages between the parts of a farm and in its log; a command prints the sentence of an error, with what to do. They are defined in [src/errors.ts](../src/errors.ts).',
+    ...sections,
+  );
+}
+
+function settingsPage(): string {
+  const rows = Object.entries(SETTING_DEFINITIONS).map(([name, definition]) => [
+    `\`${name}\``,
+    kindOf(definition),
+    defaultOf(definition.fallback),
+    commandsWith(name),
+  ]);
+  return page(
+    'Settings',
+    'Every key of the configuration file, in the order of [src/config.ts](../src/config.ts): its kind, the default, and the commands that have it as an option. What each means is in the chapter on [configuration](configuration.md#keys); [config/piwheels.conf](../config/piwheels.conf) is a sample with all of them.',
+    table([['key', 'kind', 'default', 'option of'], ...rows]),
+  );
+}
+
+function kindOf({ kind, ...rest }: (typeof SETTING_DEFINITIONS)[keyof typeof SETTING_DEFINITIONS]): string {
+  if ('choices' in rest) return rest.choices.map((choice) => `\`${choice}\``).join(', ');
+  const kinds = {
+    text: 'text',
+    choice: 'choice',
+    list: 'list: the key can be repeated',
+    flag: 'flag',
+    whole: 'number',
+    duration: 'duration',
+    path: 'path',
+  };
+  return kinds[kind];
+}
+
+function defaultOf(fallback: string | readonly string[] | boolean | number | null): string {
+  if (fallback === null || Array.isArray(fallback)) return '';
+  return `\`${String(fallback)}\``;
+}
+
+function commandsWith(setting: string): string {
+  const having = Object.entries(commands).filter(([, command]) =>
+    allOptions(command).some(([name]) => name === setting),
+  );
+  if (having.length > MAX_COMMANDS) return 'most commands';
+  return having.map(([id]) => `\`piw ${id.replaceAll(':', ' ')}\``).join(', ');
+}
+
+/** Returns a configuration file in which every key of the chapter is commented out, with its meaning. */
+function sampleConfiguration(chapter: string): string {
+  const lines: string[] = [];
+  for (const line of chapter.split('\n')) {
+    const [, heading] = /^### (.*)$/.exec(line) ?? [];
+    if (heading !== undefined) lines.push('', '', `# ${heading}`);
+    const [, key, fallback = '', meaning = ''] = /^\| `([^`]+)` *\| (.*?) *\| (.*?) *\|$/.exec(line) ?? [];
+    if (key === undefined) continue;
+    const text = plainText(meaning);
+    lines.push('', ...wrap(`${text.charAt(0).toUpperCase()}${text.slice(1)}.`).map((part) => `# ${part}`));
+    lines.push(`#${key} = ${plainText(fallback)}`.trimEnd());
+  }
+  return [
+    '# The configuration of piw: copy it to /etc/piwheels.conf, and uncomment what you',
+    '# change. Each setting shows its default; docs/configuration.md says more.',
+    ...lines,
+    '',
+  ].join('\n');
+}
+
+const plainText = (markdown: string): string =>
+  markdown.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replaceAll('`', '');
+
+function wrap(text: string): readonly string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1);
+    if (line === undefined || line.length + 1 + word.length > COMMENT_WIDTH) lines.push(word);
+    else lines[lines.length - 1] = `${line} ${word}`;
+  }
+  return lines;
+}
+
+const page = (title: string, ...blocks: readonly string[]): string =>
+  `# ${title}\n\n${[NOTE, ...blocks].join('\n\n')}\n`;
+
+/** Returns a Markdown table as prettier formats it: the first row is the heading, and columns are aligned. */
+function table(rows: readonly (readonly string[])[]): string {
+  const columns = rows[0]?.map((_, i) => Math.max(3, ...rows.map((row) => row[i]?.length ?? 0))) ?? [];
+  const lines = rows.map(
+    (row) => `| ${columns.map((width, i) => (row[i] ?? '').padEnd(width)).join(' | ')} |`,
+  );
+  const rule = `| ${columns.map((width) => '-'.repeat(width)).join(' | ')} |`;
+  return [lines[0], rule, ...lines.slice(1)].join('\n');
+}
