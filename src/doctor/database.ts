@@ -41,9 +41,10 @@ export const databaseSchema: Check = {
     const db = await database();
     const initdb = `sudo -u postgres piw initdb -d DSN -u ${settings.user}`;
     try {
-      await checkSchemaVersion(db);
+      // Without any right, the tables look as if they were not there.
       if (await lacksPrivileges(db))
         findings.push({ problem: 'the role of the DSN may not write to the tables', fix: initdb });
+      else await checkSchemaVersion(db);
     } catch (error) {
       rethrowUnexpected(error);
       findings.push(findingOf(error, error.code === 'PIW_DATABASE_VERSION' ? initdb : error.advice));

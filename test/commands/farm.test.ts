@@ -18,12 +18,17 @@ import { freePort } from '../../src/servers/ports.js';
 import { chownTree, unprivilegedAccount } from '../../src/servers/privileges.js';
 import { writeSampleIndex } from '../../src/farm/sample-index.js';
 import { startWebServer } from '../../src/web/web-server.js';
+import { runPiw } from '../helpers/command.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 import { sha256 } from '../helpers/wheel.js';
 
 const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
 const run = promisify(execFile);
 t.setTimeout(330_000);
+
+/** Where the farms of these tests are recorded, apart from those of other tests. */
+const STATE_HOME = mkdtempSync(join(tmpdir(), 'piw-state-'));
+process.env['XDG_STATE_HOME'] = STATE_HOME;
 
 /** Creates a folder that unprivileged users can enter. */
 function makeFolder(): string {
@@ -177,6 +182,7 @@ void t.test(
     const unreachable = `http://me:secret@127.0.0.1:${await freePort()}/simple`;
     const args = ['--port', '0', '--data-dir', data, '--index-url', unreachable];
     let downloaded = 0;
+    let notice = '';
     const { code, out, err } = await runFarm(args, {
       when: /published piw_sample_native/,
       then: async (url) => {
@@ -184,9 +190,12 @@ void t.test(
         const page = await (await fetch(index)).text();
         const wheel = await fetch(new URL(/href="([^"#]+)/.exec(page)?.[1] ?? '', index));
         downloaded = (await wheel.arrayBuffer()).byteLength;
+        notice = (await runPiw(['config', 'show'])).err;
       },
     });
     t.ok(downloaded > 1000, `${downloaded} bytes of a wheel`);
+    t.match(notice, `piw: using the farm in ${data} (process `, 'other commands find the farm');
+    t.same(readdirSync(join(STATE_HOME, 'piw', 'farms')), [], 'and no longer when it has stopped');
     const figures = JSON.parse(readFileSync(join(data, 'www/statistics.json'), 'utf8')) as object;
     t.match(figures, { downloads: 1 }, 'statistics.json is up to date at the end');
     t.equal(code, 0, `Ctrl+C: ${err}`);
@@ -272,8 +281,8 @@ void t.test('every error is one line with its exit code, and no process is left 
     [['--port', '0', '--data-dir', data, '--index-url', index, '--once', 'six>=1'], 2, /not a requirement/],
     [['--once', '--watch', 'six'], 2, /name at least one/],
     [['--once', 'six', '-c', '/nowhere.conf'], 2, /\/nowhere\.conf can't be read/],
-    [['--timeout', 'soon'], 2, /timeout = soon/],
-    [['--nonsense'], 2, /[Nn]onexistent flag/],
+    [['--timeout', 'soon'], 2, /--timeout soon: must be a duration/],
+    [['--nonsense'], 2, /unknown option --nonsense/],
     [
       ['--port', '0', '--data-dir', data, '-c', wrong, ...common],
       2,

@@ -1,5 +1,5 @@
 /** A sound installation of each kind has no finding; then one thing after the other is broken. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -13,12 +13,15 @@ import { schemaVersion } from '../../src/database/migrations.js';
 import type { Role } from '../../src/doctor/check.js';
 import { createContext, rolesOf } from '../../src/doctor/context.js';
 import { examine } from '../../src/doctor/doctor.js';
+import { farmIdentity } from '../../src/protocols/farm.js';
+import { freePort } from '../../src/servers/ports.js';
 import { loadSettings, traceSettings } from '../../src/settings/load.js';
 import { settingsProblems } from '../../src/settings/problems.js';
-import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
+import { natsAddress, testBus, uniquePrefix, until } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { emptyDatabase, testDatabase } from '../helpers/database.js';
 import { hangingBuild, testSlave } from '../helpers/master.js';
+import { natsBinary } from '../helpers/nats.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 import { insertTarget } from '../helpers/rows.js';
 
@@ -146,6 +149,13 @@ void t.test('faults of the database', async (t) => {
     return { dsn: url.href };
   };
   await expectDatabase({}, []);
+  const role = `r${uniquePrefix()}`;
+  await db.query(`create role ${role} login password 'a'`);
+  t.teardown(() => db.query(`drop role ${role}`));
+  await expectDatabase(
+    changed((url) => Object.assign(url, { username: role, password: 'a' })),
+    [/^schema: the role of the DSN may not write to the tables/],
+  );
   await expectDatabase({ dsn: 'mysql://db' }, [/^database: the DSN is not of the form postgres:/]);
   await expectDatabase(
     changed((url) => (url.port = '1')),
@@ -161,6 +171,13 @@ void t.test('faults of the database', async (t) => {
   );
   await expectDatabase({ dsn: empty.dsn }, [/^schema: the database has no tables yet/]);
   await expectDatabase({ 'allow-superuser': false }, [/^schema: the DSN's role is a PostgreSQL superuser/]);
+  await db.query(`do $$ begin
+    execute format('alter database %I set search_path = public, pg_catalog', current_database());
+  end $$`);
+  await db.query(`create function public.clock_timestamp() returns timestamptz language sql
+    as $$ select pg_catalog.clock_timestamp() + interval '1 hour' $$`);
+  await expectDatabase({}, [/^clock: the database's clock is 3\d{3} s ahead of this machine's/]);
+  await db.query('drop function public.clock_timestamp()');
   await db.query('update configuration set schema_version = 1');
   await expectDatabase({}, [/^schema: the database is at schema version 1, but this piw needs/]);
   await db.query('update configuration set schema_version = $1', [schemaVersion() + 1]);
@@ -194,6 +211,22 @@ void t.test('faults of NATS, of the output path and of a farm that does not run'
   await expectMaster({ 'nats-key': key }, [/^nats: everybody can read the secret in .*: run chmod 600 /]);
   chmodSync(key, 0o600);
   await expectMaster({ 'nats-key': key }, [/^nats: /]);
+
+  const port = await freePort();
+  const plain = spawn(await natsBinary(t), ['-a', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
+  t.teardown(() => plain.kill());
+  await expectMaster({ nats: `nats://127.0.0.1:${port}` }, [/^jetstream: JetStream is off/, asleep]);
+
+  const bus = await testBus(t, uniquePrefix());
+  const strangers = bus.subscribe(bus.subject(farmIdentity.name, 'WHO'));
+  t.teardown(() => strangers.stop());
+  const answering = (async () => {
+    for await (const request of strangers)
+      await request.respond(farmIdentity.packAnswer('WHO', { verb: 'BYE', reason: 'this farm is piw 9' }));
+  })();
+  await expectMaster({ prefix: bus.prefix }, [/^version: this farm is piw 9 /, asleep]);
+  await strangers.stop();
+  await answering;
 
   await expectMaster({ 'output-path': join(folder, 'none') }, [
     `output-path: the output path ${join(folder, 'none')} does not exist`,

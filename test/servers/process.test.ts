@@ -39,6 +39,25 @@ void t.test('a process that exits with a final code is not restarted', async (t)
   t.equal(readLog(), 'wrong option\n');
 });
 
+void t.test('a process that has ended for good is not restarted', async (t) => {
+  let hasFinished = false;
+  const restarts: string[] = [];
+  const { child, failures } = demoProcess(
+    t,
+    "process.send('quit'); setTimeout(() => process.exit(0), 100);",
+    {
+      onMessage: () => {
+        hasFinished = true;
+      },
+      hasFinished: () => hasFinished,
+      log: (line) => restarts.push(line),
+    },
+  );
+  await child.start();
+  await until(() => child.pid === undefined);
+  t.same([hasFinished, failures, restarts], [true, [], []]);
+});
+
 void t.test('a failed command of piw is reported with its own code, without its advice', async (t) => {
   const error = new PiwError('PIW_NO_PYTHON', 'no Python was found');
   const { child, failures } = demoProcess(
