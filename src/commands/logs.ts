@@ -56,7 +56,7 @@ ${EXIT_CODES}`;
         isAway && numberedBuild !== undefined ? readPublishedLog(settings, numberedBuild) : undefined;
       if (output === undefined) throw error;
       this.logToStderr(
-        `piw: the farm does not answer; this is the log of build ${numberedBuild} on this machine`,
+        `piw: the farm does not answer; this is the log of build ${args.build} on this machine`,
       );
       this.log(output.trimEnd());
       return { build_id: numberedBuild, output };

@@ -49,7 +49,8 @@ function formatValue(value: TracedSetting['value']): string {
 
 /** Says where a value comes from, e.g. `/etc/piwheels.conf, line 3`. */
 function describeOrigin(origin: SettingOrigin): string {
-  const secretFile = 'secretFile' in origin ? ` (${origin.secretFile})` : '';
+  const path = 'secretFile' in origin ? origin.secretFile : undefined;
+  const secretFile = path === undefined ? '' : ` (${path})`;
   switch (origin.source) {
     case 'default':
       return 'default';
