@@ -3,7 +3,7 @@ import { steadyTime } from '../src/concurrency/clock.js';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import { KeyedQueues } from '../src/concurrency/keyed-queues.js';
-import { PiwError } from '../src/errors.js';
+import { PiwError, hasCode } from '../src/errors.js';
 import {
   fileJuggler,
   ownedTransferId,
@@ -196,8 +196,7 @@ export class FileJuggler extends Actor {
       this.#serveSession(user, session, id);
       // Chunks that passed while nobody listened are read before anything is requested again.
       if (existing || !isOwnedHere || active.incoming.state.received > 0) {
-        await this.#buckets.ensure(user, true);
-        await active.recover();
+        if (await this.#buckets.ensure(user, true)) await this.#recover(active);
       }
       return this.#nextAnswer(active);
     });
@@ -257,8 +256,18 @@ export class FileJuggler extends Actor {
     const active = this.#transfers.get(id);
     if (!active) throw new PiwError('PIW_UNREACHABLE', 'this transfer was suspended; say HELLO again');
     await active.whenWritten();
-    if (!active.incoming.state.has(offset, length)) await active.recover();
+    if (!active.incoming.state.has(offset, length)) await this.#recover(active);
     return this.#nextAnswer(active);
+  }
+
+  /** Reads the missing chunks that NATS has kept. If it can't be read, they are requested from the sender. */
+  async #recover(active: ActiveTransfer): Promise<void> {
+    try {
+      await active.recover();
+    } catch (error) {
+      if (!hasCode(error, 'PIW_OBJECT_BROKEN')) throw error;
+      this.log.warning('stored chunks not readable', { transfer: active.incoming.transferId }, error);
+    }
   }
 
   #nextAnswer(active: ActiveTransfer): ChunkAnswer {

@@ -1,11 +1,16 @@
 import type { Conditions } from '../../src/actor/conditions.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { messageBucket } from '../../src/bus/claims.js';
+import { systemClock } from '../../src/concurrency/clock.js';
 import { KeyedQueues } from '../../src/concurrency/keyed-queues.js';
-import { PiwError } from '../../src/errors.js';
+import { withTimeLimit } from '../../src/concurrency/time-limit.js';
+import { PiwError, hasCode } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { userBucketName } from '../../src/protocols/file-juggler.js';
 import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
+
+/** How long a transfer waits for its bucket, milliseconds. */
+const ENSURE_WAIT_MS = 2000;
 
 /** The buckets of the users that send files here, and of those that have reported that NATS stores nothing. */
 export class TransferBuckets {
@@ -15,6 +20,8 @@ export class TransferBuckets {
   readonly #ensured = new Set<string>();
   /** Buckets in which NATS is known to store no large message. */
   readonly #broken = new Set<string>();
+  /** The calls that create buckets now, by name. */
+  readonly #creating = new Map<string, Promise<boolean>>();
   readonly #repairs = new KeyedQueues<string>();
 
   constructor(bus: Bus, log: Log, conditions: Conditions) {
@@ -27,17 +34,39 @@ export class TransferBuckets {
     return userBucketName(this.#bus.prefix, user);
   }
 
-  /** Creates the bucket for a user's chunks unless it exists; with `force`, asks NATS even if it should. */
-  async ensure(user: string, force = false): Promise<void> {
+  /**
+   * Creates the bucket for a user's chunks unless it exists; with `force`, asks NATS even if it should. Returns whether
+   * it exists. A cluster whose server is gone may take seconds for that, so after ENSURE_WAIT_MS it goes on in the
+   * background: the bucket only saves sending some chunks again.
+   */
+  async ensure(user: string, force = false): Promise<boolean> {
     const name = this.nameOf(user);
-    if (this.#ensured.has(name) && !force) return;
-    await this.#bus.objects.buckets.ensure(chunkBucket(name));
-    this.#ensured.add(name);
+    if (this.#ensured.has(name) && !force) return true;
+    return await withTimeLimit(systemClock, ENSURE_WAIT_MS, this.#create(name), () => false);
   }
 
   /** Recreates those buckets that NATS has lost. */
   async check(): Promise<void> {
-    for (const name of this.#ensured) await this.#bus.objects.buckets.ensure(chunkBucket(name));
+    for (const name of this.#ensured) await this.#create(name);
+  }
+
+  #create(name: string): Promise<boolean> {
+    const creating =
+      this.#creating.get(name) ?? this.#createNow(name).finally(() => this.#creating.delete(name));
+    this.#creating.set(name, creating);
+    return creating;
+  }
+
+  async #createNow(name: string): Promise<boolean> {
+    try {
+      await this.#bus.objects.buckets.ensure(chunkBucket(name));
+      this.#ensured.add(name);
+      return true;
+    } catch (error) {
+      if (!hasCode(error, 'PIW_OBJECT_BROKEN')) throw error;
+      this.#log.warning('bucket not available', { bucket: name }, error);
+      return false;
+    }
   }
 
   /**

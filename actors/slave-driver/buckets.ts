@@ -1,7 +1,12 @@
 import type { Bus } from '../../src/bus/bus.js';
 import { messageBucket } from '../../src/bus/claims.js';
 import { userBucketName } from '../../src/protocols/file-juggler.js';
+import { systemClock } from '../../src/concurrency/clock.js';
+import { withTimeLimit } from '../../src/concurrency/time-limit.js';
 import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
+
+/** How long a HELLO waits for the buckets, milliseconds. */
+const ENSURE_WAIT_MS = 2000;
 
 /** The buckets into which slaves write their files and large messages: one per user. */
 export class UserBuckets {
@@ -17,14 +22,15 @@ export class UserBuckets {
     return userBucketName(this.#bus.prefix, user);
   }
 
-  /** Ensures that a user's bucket exists. */
-  ensure(user: string): Promise<void> {
-    const ensured = this.#ensured.get(user);
-    if (ensured) return ensured;
-    const creating = this.#create(this.nameOf(user));
+  /**
+   * Ensures that a user's buckets exist. A cluster whose server is gone may take seconds for that; then the slave does
+   * not wait longer than ENSURE_WAIT_MS. Without them it can build, and the File Juggler repairs what it needs later.
+   */
+  async ensure(user: string): Promise<void> {
+    const creating = this.#ensured.get(user) ?? this.#create(this.nameOf(user));
     this.#ensured.set(user, creating);
     creating.catch(() => this.#ensured.delete(user));
-    return creating;
+    await withTimeLimit(systemClock, ENSURE_WAIT_MS, creating, () => undefined);
   }
 
   async #create(name: string): Promise<void> {

@@ -1,7 +1,6 @@
 import {
   DiscardPolicy,
   JsHeaders,
-  NatsError,
   RetentionPolicy,
   StorageType,
   headers,
@@ -12,8 +11,15 @@ import {
   type StreamConfig,
 } from 'nats';
 import { isNoResponders, isTimeout, withTimeout } from './errors.js';
+import { StreamReplicas, apiLimitMs, isClustered, isLeaderless } from './replicas.js';
 import { isNotFound, isStorageError, objectError, storageError } from './object-errors.js';
 
+/** The time limit of a request to JetStream's API, milliseconds. */
+const MANAGER_LIMIT_MS = 10_000;
+/** How often a cluster is asked for a bucket whose server may be gone: for about ten seconds, as an election takes. */
+const MAX_ENSURE_ATTEMPTS = 6;
+/** How long the servers of a bucket may take to delete it, milliseconds; those that are gone do so later. */
+const DELETE_LIMIT_MS = 500;
 /** The number of probe writes before a bucket counts as broken, and the time limit of each, milliseconds. */
 const MAX_PROBES = 2;
 const PROBE_LIMIT_MS = 2000;
@@ -72,34 +78,43 @@ export const metadataSubject = (bucket: BucketName, object: string): string =>
 export class Buckets {
   readonly #nc: NatsConnection;
   readonly #js: JetStreamClient;
+  readonly #replicas: StreamReplicas;
   #manager: Promise<JetStreamManager> | undefined;
 
   constructor(nc: NatsConnection) {
     this.#nc = nc;
     this.#js = nc.jetstream();
+    this.#replicas = new StreamReplicas(nc);
   }
 
   /**
-   * Creates the bucket, or updates its configuration. One whose storage differs is recreated, empty. Needs the
-   * permissions of a master.
+   * Creates the bucket, or updates its configuration. One whose storage differs, or whose server in a cluster is gone,
+   * is recreated, empty. Needs the permissions of a master.
    */
   async ensure(bucket: BucketConfig): Promise<void> {
     const config = streamConfig(bucket);
-    try {
-      const { streams } = await this.manager();
-      const existing = await streams.info(config.name).catch((error: unknown) => {
-        if (error instanceof NatsError && error.api_error?.code === 404) return undefined;
-        throw error;
-      });
-      if (existing && isStoredAlike(existing.config, config)) {
-        if (!isUpToDate(existing.config, config)) await streams.update(config.name, config);
+    for (let attempts = 1; ; attempts += 1) {
+      try {
+        await this.#ensure(config);
         return;
+      } catch (error) {
+        if (!isClustered(this.#nc) || !isLeaderless(error) || attempts >= MAX_ENSURE_ATTEMPTS)
+          throw objectError(error);
+        // The bucket itself is on a server that is gone, or the cluster has just placed it there.
+        if (attempts > 1) await this.#replicas.delete(config.name, DELETE_LIMIT_MS).catch(() => undefined);
       }
-      if (existing) await streams.delete(config.name);
-      await streams.add(config);
-    } catch (error) {
-      throw objectError(error);
     }
+  }
+
+  async #ensure(config: BucketStream): Promise<void> {
+    const existing = (await this.#replicas.info(config.name))?.config;
+    const { streams } = await this.manager();
+    if (existing && isStoredAlike(existing, config)) {
+      if (!isUpToDate(existing, config)) await streams.update(config.name, config);
+      return;
+    }
+    if (existing) await this.#replicas.delete(config.name);
+    await streams.add(config);
   }
 
   /**
@@ -111,12 +126,9 @@ export class Buckets {
   async repair(bucket: DiskBucketConfig): Promise<boolean> {
     await this.ensure(bucket);
     if (await this.#canStore(bucket.name)) return false;
-    try {
-      const { streams } = await this.manager();
-      await streams.delete(streamConfig(bucket).name);
-    } catch (error) {
-      if (!isNotFound(error)) throw objectError(error);
-    }
+    await this.#replicas.delete(streamConfig(bucket).name).catch((error: unknown) => {
+      throw objectError(error);
+    });
     await this.ensure(bucket);
     if (!(await this.#canStore(bucket.name))) throw storageError('the disk of nats-server may be full');
     return true;
@@ -170,10 +182,12 @@ export class Buckets {
   }
 
   manager(): Promise<JetStreamManager> {
-    this.#manager ??= this.#nc.jetstreamManager({ timeout: 10_000 }).catch((error: unknown) => {
-      this.#manager = undefined;
-      throw objectError(error);
-    });
+    this.#manager ??= this.#nc
+      .jetstreamManager({ timeout: apiLimitMs(this.#nc, MANAGER_LIMIT_MS) })
+      .catch((error: unknown) => {
+        this.#manager = undefined;
+        throw objectError(error);
+      });
     return this.#manager;
   }
 

@@ -4,6 +4,7 @@ import { parseAddress, redactAddress } from './address.js';
 import { ClaimStore } from './claims.js';
 import { TRUSTED_LIMITS, UNTRUSTED_LIMITS, decode, encode } from './codec.js';
 import { busError, causeOf, withTimeout } from './errors.js';
+import { monitorConnection } from './monitor-connection.js';
 import { ObjectStore } from './objects.js';
 import { unlessAborted } from '../concurrency/abort.js';
 import { systemClock } from '../concurrency/clock.js';
@@ -69,9 +70,8 @@ const CLAIM_HEADER = 'Piw-Claim';
 const HEADER_RESERVE_BYTES = 4096;
 /** The default time limit of a ping, milliseconds; a server that takes longer counts as unreachable. */
 const PING_LIMIT_MS = 5000;
-/** How often the server is pinged, and how late a pong may come before the server is reported as down, milliseconds. */
-const PING_INTERVAL_MS = 2000;
-const PONG_TIMEOUT_MS = 4000;
+/** How long connecting to one server may take, and to one of several, milliseconds. */
+const [CONNECT_LIMIT_MS, CLUSTER_CONNECT_LIMIT_MS] = [5000, 2000];
 /** How long ending a subscription, or the connection, may take while the server does not answer, milliseconds. */
 const END_LIMIT_MS = 2000;
 const DRAIN_LIMIT_MS = 5000;
@@ -94,7 +94,7 @@ export class Bus {
   /** The process is about to end, and the server does not answer. */
   #abandoned = false;
 
-  private constructor(nc: NatsConnection, options: BusOptions) {
+  private constructor(nc: NatsConnection, options: BusOptions, servers: readonly string[]) {
     this.#nc = nc;
     this.#requests = new PendingRequests(nc);
     this.prefix = options.prefix ?? 'piw';
@@ -105,7 +105,10 @@ export class Bus {
       options.bucket ?? `${this.prefix}-claims`,
       options.bucket !== undefined,
     );
-    void this.#monitorConnection(options.onStatus ?? (() => undefined));
+    void monitorConnection(nc, servers.length > 1, (text, connected) => {
+      options.onStatus?.(text, connected);
+      this.#requests.rejectAll();
+    });
   }
 
   /**
@@ -136,7 +139,7 @@ export class Bus {
         reconnectJitter: 200,
         pingInterval: 10_000,
         maxPingOut: 2,
-        timeout: 5000,
+        timeout: servers.length === 1 ? CONNECT_LIMIT_MS : CLUSTER_CONNECT_LIMIT_MS,
         // Capturing a stack trace for each request costs more than the request.
         noAsyncTraces: true,
         ignoreClusterUpdates: servers.length === 1,
@@ -151,7 +154,7 @@ export class Bus {
     const nc = await withWaitingReports(report, () =>
       unlessAborted(retry(connect, pauseOrGiveUp, { signal }), signal, (late) => late.close()),
     );
-    return new Bus(nc, options);
+    return new Bus(nc, options, servers);
   }
 
   /** The cluster's name, or, for a single server, the server's id, which changes when it restarts. */
@@ -317,39 +320,6 @@ export class Bus {
     const limits = bucket === undefined ? TRUSTED_LIMITS : UNTRUSTED_LIMITS;
     if (claim === undefined || claim === '') return decode(msg.data, limits);
     return this.#claims.fetch(claim, bucket).then((body) => decode(body, limits));
-  }
-
-  /**
-   * Reports when the server goes down and when it is back. At each change every pending request fails and is retried:
-   * the process that was to answer may have gone, or may never have received the request.
-   */
-  async #monitorConnection(onStatus: (text: string, connected: boolean) => void): Promise<void> {
-    let down = false;
-    const changeStatus = (text: string, connected: boolean) => {
-      down = !connected;
-      onStatus(text, connected);
-      this.#requests.rejectAll();
-    };
-    // A server that hangs keeps its connections open, and the client library takes half a minute to notice.
-    const ping = async () => {
-      const pongTimer = setTimeout(() => {
-        if (!this.#nc.isClosed()) changeStatus('NATS does not answer', false);
-      }, PONG_TIMEOUT_MS).unref();
-      try {
-        await this.#nc.rtt();
-        if (down) changeStatus('NATS answers again', true);
-      } catch {
-        // The connection broke, which the loop below reports.
-      }
-      clearTimeout(pongTimer);
-      if (!this.#nc.isClosed()) setTimeout(() => void ping(), PING_INTERVAL_MS).unref();
-    };
-    void ping();
-    for await (const { type } of this.#nc.status()) {
-      const event: string = type;
-      if (event === 'disconnect') changeStatus('the connection to NATS broke', false);
-      if (event === 'reconnect') changeStatus('connected to NATS again', true);
-    }
   }
 }
 

@@ -6,23 +6,24 @@ import {
   type JetStreamClient,
   type JetStreamManager,
   type NatsConnection,
-  type StreamConfig,
-  type StreamInfo,
 } from 'nats';
-import { busError, isNoResponders, jetStreamCode } from './errors.js';
+import { busError, isNoResponders, jetStreamCode, withTimeout } from './errors.js';
+import { ADMIN_LIMIT_MS, StreamReplicas, apiLimitMs, isClustered } from './replicas.js';
 
 /** A lease that isn't renewed expires after this time, milliseconds; the holder renews it six times as often. */
 export const LEASE_TTL_MS = 3000;
 /** The time limit of one write or read, milliseconds: short enough for several renewals within the TTL. */
 const WRITE_LIMIT_MS = 1000;
-const ADMIN_LIMIT_MS = 5000;
+/** The time limit of asking a cluster whether the bucket exists: one without a leader does not answer. */
+const CHECK_LIMIT_MS = 500;
+/** The time limit of a ping to the server that we are connected to, milliseconds. */
+const PING_LIMIT_MS = 500;
 /** More revisions than a bucket can reach in years. */
 const MAX_REVISIONS = 2 ** 32;
-/** Replicas of the bucket in a cluster of three or more servers, so that any one of them may fail. */
-const REPLICAS = 3;
-/** JetStream's codes for "wrong last sequence", "stream not found", "stream name already in use". */
-const [WRONG_SEQUENCE, NO_STREAM, STREAM_EXISTS] = [10071, 10059, 10058];
-const NO_MESSAGE = 10037;
+/** The first sequence number of a bucket that a cluster has created again, and a bound that only those stay under. */
+const [RECREATED_FIRST_SEQ, MIN_REVISION] = [1, 2 ** 40];
+/** JetStream's codes for "wrong last sequence" and "no message found". */
+const [WRONG_SEQUENCE, NO_MESSAGE] = [10071, 10037];
 /** nats-server reserves this much memory for the bucket, bytes; a lease takes about 100. */
 const MAX_BUCKET_BYTES = 128 * 1024;
 
@@ -36,16 +37,22 @@ export interface LeaderLeaseEntry {
  *
  * The bucket is in memory: no entry is of use for longer than three seconds, and a bucket on a full disk stops both
  * storing and expiring entries, and does not recover when there is space again. A restart of nats-server loses the
- * bucket, and the first process that needs it creates it again.
+ * bucket, and the first process that needs it creates it again. In a cluster of three the bucket has a copy on each
+ * server (see replicas.ts). If all of them restart at once, the cluster creates it again by itself, empty.
  *
  * Revisions are sequence numbers of the bucket's stream, and the database remembers the newest one that it has seen.
  * So the first revision of a new bucket is the time in microseconds, which no earlier bucket can have reached: a server
- * does not write a million messages a second. Each bucket's first revision is also recorded on disk, so that the next bucket starts above
- * it even if the clock was set back in between.
+ * does not write a million messages a second. Each such revision is also recorded on disk, so that the next bucket
+ * starts above it even if the clock was set back in between.
+ *
+ * A bucket that a cluster has created again starts with the `first_seq` of its configuration. That is set to 1 as soon
+ * as the bucket exists, so a process that gets a revision below MIN_REVISION knows what has happened, and raises the
+ * bucket: it purges the stream up to a new first revision.
  */
 export class LeaderLeaseBucket {
   readonly #nc: NatsConnection;
   readonly #js: JetStreamClient;
+  readonly #replicas: StreamReplicas;
   readonly #name: string;
   /** The bucket of earlier versions of piw, which was on disk. */
   readonly #legacyStream: string;
@@ -55,6 +62,7 @@ export class LeaderLeaseBucket {
   constructor(nc: NatsConnection, prefix: string) {
     this.#nc = nc;
     this.#js = nc.jetstream();
+    this.#replicas = new StreamReplicas(nc);
     this.#name = `${prefix}-leaders`;
     this.#legacyStream = `KV_${prefix}-leases`;
     this.#firstRevisionStream = `${prefix}-leaders-from`;
@@ -62,9 +70,19 @@ export class LeaderLeaseBucket {
 
   /**
    * Writes the entry if its current revision is `expected`, where 0 means that it must not exist. Returns the new
-   * revision, or undefined if the current one differs. Throws PIW_NO_RESPONDERS if there is no bucket.
+   * revision, or undefined if the current one differs. Throws PIW_NO_RESPONDERS if there is no bucket, or none of its
+   * servers leads it.
    */
   async write(key: string, value: string, expected: number): Promise<number | undefined> {
+    const revision = await this.#write(key, value, expected);
+    if (revision === undefined || revision >= MIN_REVISION) return revision;
+    await this.#raise().catch((error: unknown) => {
+      throw leaseError(error);
+    });
+    return await this.#write(key, value, 0);
+  }
+
+  async #write(key: string, value: string, expected: number): Promise<number | undefined> {
     const header = headers();
     header.set('Nats-Expected-Last-Subject-Sequence', String(expected));
     try {
@@ -101,38 +119,61 @@ export class LeaderLeaseBucket {
     }
   }
 
+  /** Whether the bucket is in a cluster that is being asked in vain, although our own server answers a ping. */
+  async isLeaderless(): Promise<boolean> {
+    if (!isClustered(this.#nc)) return false;
+    return await withTimeout(PING_LIMIT_MS, this.#nc.rtt(), 'a ping to NATS').then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** Creates the bucket if it does not exist; its revisions start above those of every earlier bucket. */
   async ensure(): Promise<void> {
     try {
-      const { streams } = await this.#jsm();
-      if (await this.#streamInfo(this.#stream)) return;
-      const legacy = await this.#streamInfo(this.#legacyStream);
-      await this.#createBucket(legacy?.state.last_seq ?? 0);
+      if (await this.#replicas.info(this.#stream, apiLimitMs(this.#nc, ADMIN_LIMIT_MS, CHECK_LIMIT_MS)))
+        return;
+      const legacy = await this.#replicas.info(this.#legacyStream);
+      await this.#create(legacy?.state.last_seq ?? 0);
       // A bucket that can't be deleted because its disk is full does no harm.
-      if (legacy) await streams.delete(this.#legacyStream).catch(() => false);
+      if (legacy) await this.#replicas.delete(this.#legacyStream).catch(() => undefined);
     } catch (error) {
       throw leaseError(error);
     }
   }
 
-  /** Deletes the bucket and creates an empty one, for a bucket that no longer drops expired entries. */
-  async recreate(): Promise<void> {
+  /**
+   * Deletes the bucket and creates an empty one, for a bucket that no longer drops expired entries; with `unlessLed`,
+   * for one whose servers are gone.
+   */
+  async recreate({ unlessLed = false } = {}): Promise<void> {
     try {
-      const { streams } = await this.#jsm();
-      const old = await this.#streamInfo(this.#stream);
-      if (old) await streams.delete(this.#stream);
-      await this.#createBucket(old?.state.last_seq ?? 0);
+      const old = await this.#replicas.info(this.#stream).catch(() => undefined);
+      if (unlessLed && old) return;
+      await this.#replicas.delete(this.#stream);
+      await this.#create(old?.state.last_seq ?? 0);
     } catch (error) {
       throw leaseError(error);
     }
   }
 
-  async #createBucket(last: number): Promise<void> {
-    const recordedFirst = await this.#readFirstRevision();
-    const now = Date.now() * 1000;
-    const minimum = recordedFirst >= now ? recordedFirst + MAX_REVISIONS : 0;
-    const first = Math.max(now, last + 1, minimum);
-    await this.#createStream({
+  /**
+   * Gives the bucket as many replicas as the cluster allows, e.g. after it has grown from one server, and prepares it
+   * for being created again by the cluster. Does nothing on a single server.
+   */
+  async replicate(): Promise<void> {
+    if (!isClustered(this.#nc)) return;
+    try {
+      await this.#replicas.raise(this.#stream, { first_seq: RECREATED_FIRST_SEQ });
+      await this.#replicas.raise(this.#firstRevisionStream);
+    } catch (error) {
+      throw leaseError(error);
+    }
+  }
+
+  async #create(last: number): Promise<void> {
+    const first = await this.#firstRevision(last);
+    await this.#replicas.add({
       name: this.#stream,
       subjects: [this.#subject('>')],
       first_seq: first,
@@ -145,6 +186,24 @@ export class LeaderLeaseBucket {
       max_bytes: MAX_BUCKET_BYTES,
     });
     await this.#recordFirstRevision(first);
+    await this.replicate();
+  }
+
+  /** Raises the revisions of a bucket that the cluster has created again, unless another process has done so. */
+  async #raise(): Promise<void> {
+    const bucket = await this.#replicas.info(this.#stream);
+    if (!bucket || bucket.state.last_seq >= MIN_REVISION) return;
+    const first = await this.#firstRevision(0);
+    const { streams } = await this.#jsm();
+    await streams.purge(this.#stream, { seq: first });
+    await this.#recordFirstRevision(first);
+  }
+
+  /** Returns the first revision for a new bucket, which follows one with the revision `last`. */
+  async #firstRevision(last: number): Promise<number> {
+    const recordedFirst = await this.#readFirstRevision();
+    const now = Date.now() * 1000;
+    return Math.max(now, last + 1, recordedFirst >= now ? recordedFirst + MAX_REVISIONS : 0);
   }
 
   /** Returns the first revision of the newest bucket, as recorded on disk; 0 if it is not known. */
@@ -170,7 +229,7 @@ export class LeaderLeaseBucket {
       await write().catch(async (error: unknown) => {
         if (!isNoResponders(error)) throw error;
         const config = { storage: StorageType.File, max_msgs_per_subject: 1, max_bytes: 64 * 1024 };
-        await this.#createStream({
+        await this.#replicas.add({
           name: this.#firstRevisionStream,
           subjects: [this.#firstRevisionStream],
           ...config,
@@ -179,34 +238,6 @@ export class LeaderLeaseBucket {
       });
     } catch {
       // As in #readFirstRevision; the record of the previous bucket stays.
-    }
-  }
-
-  /**
-   * Creates a stream unless another process has done so. A single server and a cluster of two refuse replicas, so then
-   * the stream has one copy.
-   */
-  async #createStream(config: Partial<StreamConfig>): Promise<void> {
-    const { streams } = await this.#jsm();
-    const counts = this.#nc.info?.cluster === undefined ? [1] : [REPLICAS, 1];
-    for (const count of counts) {
-      try {
-        await streams.add({ ...config, num_replicas: count });
-        return;
-      } catch (error) {
-        if (jetStreamCode(error) === STREAM_EXISTS) return;
-        if (count === 1 || jetStreamCode(error) === undefined) throw error;
-      }
-    }
-  }
-
-  async #streamInfo(stream: string): Promise<StreamInfo | undefined> {
-    const { streams } = await this.#jsm();
-    try {
-      return await streams.info(stream);
-    } catch (error) {
-      if (jetStreamCode(error) === NO_STREAM) return undefined;
-      throw error;
     }
   }
 

@@ -2,15 +2,20 @@ import { randomUUID } from 'node:crypto';
 import { systemClock, type Clock } from '../concurrency/clock.js';
 import { deferred } from '../concurrency/deferred.js';
 import { pause } from '../concurrency/pause.js';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError } from '../errors.js';
 import type { Bus } from './bus.js';
 import { LEASE_TTL_MS, LeaderLeaseBucket, type LeaderLeaseEntry } from './lease-bucket.js';
+import { CREATE_REFUSED, VacancyMonitor } from './vacancy-monitor.js';
 
-/** An entry that nobody has renewed for this long is not a lease: NATS should have dropped it. */
-const STALE_MS = 3 * LEASE_TTL_MS;
-/** How long a task has no leader before that is reported, and the interval at which it is repeated, milliseconds. */
-const VACANCY_REPORT_DELAY_MS = 2 * LEASE_TTL_MS;
-const VACANCY_REPORT_INTERVAL_MS = 5 * 60_000;
+/**
+ * How long a lease can be held without a renewal while the cluster elects a new leader for the bucket, milliseconds:
+ * until then nobody can write to it. An election takes 4 to 9 s, and longer if the votes are split or servers are busy.
+ */
+const ELECTION_LIMIT_MS = 20_000;
+/** The interval of renewals while the cluster elects a leader, so that the holder is the first to write after that. */
+const ELECTION_RETRY_MS = 200;
+/** The interval at which a holder checks the number of the bucket's replicas, milliseconds. */
+const REPLICATION_INTERVAL_MS = 15_000;
 
 interface AcquireOptions {
   /** Called when a task has had no leader for a while, then every five minutes, and when it has one again. */
@@ -33,6 +38,11 @@ interface AcquireOptions {
  * `fence` is the revision at which the entry was first created. Every later holder has a higher one. So whoever acts on
  * the lease passes its fence along, and the database refuses a fence that is lower than the highest that it has seen: a
  * holder that was suspended may resume and believe that it still holds the lease.
+ *
+ * If a cluster loses the server that leads the bucket, it takes seconds to elect another one, and until then nobody can
+ * renew or create an entry. So while our server answers pings but the bucket does not answer, the lease stays held, for
+ * at most ELECTION_LIMIT_MS. If it is our server that is cut off from the others, which this can't tell, another
+ * process may get the lease meanwhile; then it is the fence that prevents harm.
  */
 export class LeaderLease {
   readonly fence: number;
@@ -44,6 +54,9 @@ export class LeaderLease {
   readonly #loss = deferred();
   #revision: number;
   #renewedAt: number;
+  /** Until when the lease is held if no renewal succeeds. */
+  #heldUntil: number;
+  #replicatedAt = -Infinity;
   #cancelRenewal = (): void => undefined;
   #ended = false;
 
@@ -61,6 +74,7 @@ export class LeaderLease {
     this.#value = entry.value;
     this.#revision = entry.revision;
     this.#renewedAt = requestedAt;
+    this.#heldUntil = requestedAt + LEASE_TTL_MS;
     this.fence = entry.revision;
     this.#scheduleRenewal();
   }
@@ -86,7 +100,7 @@ export class LeaderLease {
         }
         await vacancy.inspect(bucket);
       } catch (error) {
-        vacancy.recordError(error);
+        await vacancy.handleError(bucket, error);
       }
       vacancy.reportIfVacant();
       await pause(clock, LEASE_TTL_MS / 3, signal);
@@ -99,9 +113,9 @@ export class LeaderLease {
     return this.#loss.promise;
   }
 
-  /** False as soon as another process may hold the lease, even if no message has got through. */
+  /** False as soon as another process may hold the lease, even if no message has got through; see above for clusters. */
   get held(): boolean {
-    return !this.#ended && this.#clock.monotonicMs() - this.#renewedAt < LEASE_TTL_MS;
+    return !this.#ended && this.#clock.monotonicMs() < this.#heldUntil;
   }
 
   /** Throws PIW_NOT_LEADER unless held. */
@@ -118,30 +132,49 @@ export class LeaderLease {
     await this.#bucket.remove(this.#key, this.#revision).catch(() => undefined);
   }
 
-  #scheduleRenewal(): void {
-    this.#cancelRenewal = this.#clock.after(LEASE_TTL_MS / 6, () => void this.#renew());
+  #scheduleRenewal(delayMs = LEASE_TTL_MS / 6): void {
+    this.#cancelRenewal = this.#clock.after(delayMs, () => void this.#renew());
   }
 
   async #renew(): Promise<void> {
     const began = this.#clock.monotonicMs();
     let taken = false;
+    let delayMs: number | undefined;
     try {
       const revision = await this.#write();
       taken = revision === undefined;
       if (revision !== undefined) {
         this.#revision = revision;
         this.#renewedAt = began;
+        this.#heldUntil = began + LEASE_TTL_MS;
+        this.#replicate();
       }
     } catch {
       // Renewal is retried for as long as nobody else can hold the lease.
+      if (await this.#bucket.isLeaderless()) {
+        delayMs = ELECTION_RETRY_MS;
+        this.#heldUntil = Math.min(
+          this.#renewedAt + ELECTION_LIMIT_MS,
+          this.#clock.monotonicMs() + LEASE_TTL_MS,
+        );
+      }
     }
     if (this.#ended) return;
-    if (!taken && this.#clock.monotonicMs() - this.#renewedAt < LEASE_TTL_MS) {
-      this.#scheduleRenewal();
+    if (!taken && this.#clock.monotonicMs() < this.#heldUntil) {
+      this.#scheduleRenewal(delayMs);
       return;
     }
     this.#end();
     this.#loss.resolve();
+  }
+
+  /** Checks the bucket's replicas from time to time: servers may have joined the cluster. */
+  #replicate(): void {
+    const now = this.#clock.monotonicMs();
+    if (now - this.#replicatedAt < REPLICATION_INTERVAL_MS) return;
+    this.#replicatedAt = now;
+    // It is tried again after the interval.
+    void this.#bucket.replicate().catch(() => undefined);
   }
 
   /** Renews the entry and returns its new revision; undefined if another process holds the lease. */
@@ -151,12 +184,23 @@ export class LeaderLease {
       if (revision !== undefined) return revision;
     } catch (error) {
       if (!isBucketMissing(error)) throw error;
-      return await createEntry(this.#bucket, this.#key, this.#value);
+      return await this.#create();
     }
     // The entry may be ours, with a revision whose acknowledgement was lost, or gone because the bucket is a new one.
     const entry = await this.#bucket.read(this.#key);
     if (entry) return entry.value === this.#value ? entry.revision : undefined;
-    return await createEntry(this.#bucket, this.#key, this.#value);
+    return await this.#create();
+  }
+
+  /** Creates the entry again. Throws PIW_TIMEOUT if NATS refuses that although nobody else has created it. */
+  async #create(): Promise<number | undefined> {
+    const revision = await createEntry(this.#bucket, this.#key, this.#value);
+    if (revision !== undefined) return revision;
+    const entry = await this.#bucket.read(this.#key);
+    if (entry !== undefined && entry.value !== this.#value) return undefined;
+    // After an election, the bucket's new leader may not have dropped the expired entry yet, or may only now have
+    // stored what we wrote before.
+    throw new PiwError('PIW_TIMEOUT', CREATE_REFUSED);
   }
 
   #end(): void {
@@ -164,91 +208,6 @@ export class LeaderLease {
     this.#cancelRenewal();
   }
 }
-
-/**
- * Watches the holder of a lease for a process that waits for it. Each renewal changes the entry's revision, so a
- * changed revision shows that the holder is alive, whatever the clocks of this machine and of the servers say.
- */
-class VacancyMonitor {
-  readonly #clock: Clock;
-  readonly #name: string;
-  readonly #onTrouble: (text: string) => void;
-  /** The time of the last sign of a holder, by the monotonic clock, and by the time of day for messages. */
-  #lastSignAt: number;
-  #vacantSince = new Date();
-  #revision: number | undefined;
-  #cause = 'it has not been renewed';
-  #reportedAt: number | undefined;
-  /** The last thing that was done about an entry that should have expired. */
-  #remedy: { readonly removed: boolean; readonly at: number } | undefined;
-
-  constructor(clock: Clock, name: string, onTrouble: (text: string) => void) {
-    this.#clock = clock;
-    this.#lastSignAt = clock.monotonicMs();
-    this.#name = name;
-    this.#onTrouble = onTrouble;
-  }
-
-  /**
-   * Checks who holds the lease, and removes an entry that nobody has renewed for STALE_MS; if that does not help,
-   * recreates the bucket.
-   */
-  async inspect(bucket: LeaderLeaseBucket): Promise<void> {
-    const entry = await bucket.read(this.#name);
-    if (entry !== undefined && entry.revision !== this.#revision) {
-      this.#revision = entry.revision;
-      this.markHeld();
-      return;
-    }
-    const now = this.#clock.monotonicMs();
-    const holder = entry?.value.split(' ')[0];
-    this.#cause =
-      holder === undefined
-        ? CREATE_REFUSED
-        : `NATS still holds the lease of ${holder}, which has not been renewed`;
-    if (now - (this.#remedy?.at ?? this.#lastSignAt) < STALE_MS) return;
-    const removed = entry !== undefined && this.#remedy?.removed !== true;
-    this.#remedy = { removed, at: now };
-    const action = removed ? 'removing it' : 'recreating the lease bucket';
-    this.#onTrouble(
-      `${this.#name}: ${this.#cause} for ${Math.round((now - this.#lastSignAt) / 1000)} s: ${action}`,
-    );
-    if (removed) await bucket.remove(this.#name, entry.revision);
-    else await bucket.recreate();
-  }
-
-  recordError(error: unknown): void {
-    this.#cause = errorMessage(error);
-  }
-
-  /** Records that the lease has a holder, and reports it if a vacancy was reported. */
-  markHeld(): void {
-    if (this.#reportedAt !== undefined) {
-      const seconds = Math.round((this.#clock.monotonicMs() - this.#lastSignAt) / 1000);
-      this.#onTrouble(`${this.#name} has a leader again, after ${seconds} s`);
-    }
-    this.#lastSignAt = this.#clock.monotonicMs();
-    this.#vacantSince = new Date();
-    this.#reportedAt = undefined;
-    this.#remedy = undefined;
-  }
-
-  /** Reports that there is no leader: once after VACANCY_REPORT_DELAY_MS, then every VACANCY_REPORT_INTERVAL_MS. */
-  reportIfVacant(): void {
-    const now = this.#clock.monotonicMs();
-    if (
-      now - this.#lastSignAt < VACANCY_REPORT_DELAY_MS ||
-      (this.#reportedAt !== undefined && now - this.#reportedAt < VACANCY_REPORT_INTERVAL_MS)
-    )
-      return;
-    this.#reportedAt = now;
-    this.#onTrouble(
-      `${this.#name} has had no leader since ${this.#vacantSince.toISOString()}: ${this.#cause}`,
-    );
-  }
-}
-
-const CREATE_REFUSED = 'NATS has refused to create a lease that nobody holds';
 
 /** Creates the entry, and the bucket if there is none. Returns the entry's revision; undefined if it already exists. */
 async function createEntry(

@@ -94,6 +94,23 @@ void t.test('the fence is higher after NATS has lost the bucket and the clock wa
   }
 });
 
+void t.test('the fence is higher after a cluster has created the bucket again by itself', async (t) => {
+  const prefix = uniquePrefix();
+  const bus = await testBus(t, prefix);
+  const { streams } = await bus.connection.jetstreamManager();
+  const before = await LeaderLease.acquire(bus, 'task', 'a', neverAborted);
+  // As after a restart of all servers: with a first_seq of 1, as the bucket has in a cluster.
+  const { config } = await streams.info(`KV_${prefix}-leaders`);
+  await streams.delete(`KV_${prefix}-leaders`);
+  await streams.add({ ...config, first_seq: 1 });
+  const other = await LeaderLease.acquire(bus, 'other', 'b', neverAborted);
+  t.ok((other?.fence ?? 0) > (before?.fence ?? 0), `${String(other?.fence)} after ${String(before?.fence)}`);
+  await until(async () => (await streams.info(`KV_${prefix}-leaders`)).state.messages === 2);
+  t.ok(before?.held, 'and the holder of another lease keeps it');
+  await before?.release();
+  await other?.release();
+});
+
 void t.test('of many processes that create the first lease of a farm at once, one gets it', async (t) => {
   const prefix = uniquePrefix();
   const buses = await Promise.all(Array.from({ length: 8 }, () => testBus(t, prefix)));

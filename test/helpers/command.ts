@@ -69,6 +69,8 @@ interface RunTasksOptions {
   readonly clock?: Clock;
   /** The prefix, by default a unique one. */
   readonly prefix?: string;
+  /** The address of NATS, by default that of the tests' nats-server. */
+  readonly nats?: string;
 }
 
 /**
@@ -80,7 +82,11 @@ export function runTasks(
   settings: RawSettings,
   options: RunTasksOptions = {},
 ): TaskSettings {
-  const taskSettings = { ...settings, nats: natsAddress(), prefix: options.prefix ?? uniquePrefix() };
+  const taskSettings = {
+    ...settings,
+    nats: options.nats ?? natsAddress(),
+    prefix: options.prefix ?? uniquePrefix(),
+  };
   for (const task of tasks) runTask(t, task, taskSettings, options);
   return taskSettings;
 }

@@ -41,12 +41,14 @@ export interface MasterOptions {
   readonly tasks?: readonly string[];
   /** The folder in which the output path is created. */
   readonly disk?: string;
+  /** The address of a nats-server of its own, where its prefix is `piw`. */
+  readonly nats?: string;
 }
 
 /** Starts a real master, except that nothing follows an index. */
 export async function testMaster(
   t: Test,
-  { versions = ['1.0'], overrides = {}, tasks = MASTER_TASKS, disk = tmpdir() }: MasterOptions = {},
+  { versions = ['1.0'], overrides = {}, tasks = MASTER_TASKS, disk = tmpdir(), nats }: MasterOptions = {},
 ) {
   const { db, dsn } = await testDatabase(t);
   const output = join(await mkdtemp(join(disk, 'piw-master-')), 'www');
@@ -61,8 +63,11 @@ export async function testMaster(
   );
   const logLines: string[] = [];
   const settings = { dsn, 'output-path': output, ...overrides };
-  const taskSettings = runTasks(t, tasks, settings, { logLines });
-  const bus = await testBus(t, taskSettings.prefix);
+  const taskSettings = runTasks(t, tasks, settings, {
+    logLines,
+    ...(nats === undefined ? {} : { nats, prefix: 'piw' }),
+  });
+  const bus = await testBus(t, taskSettings.prefix, { address: taskSettings.nats });
   const control = new ProtocolClient(bus, slaveControl, undefined, { timeoutMs: 5000, patienceMs: 20_000 });
   const slaves = async (): Promise<readonly SlaveStatus[]> => (await control.request('HELLO', {})).slaves;
   return {

@@ -2,6 +2,7 @@ import { ProtocolClient } from '../../src/actor/client.js';
 import { systemClock } from '../../src/concurrency/clock.js';
 import { sendFile } from '../../src/transfer/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
+import { CHUNK_SIZE } from '../../src/bus/chunk.js';
 import { PiwError } from '../../src/errors.js';
 import {
   slaveDriver,
@@ -16,6 +17,12 @@ import { STATS } from './session.js';
 import { storedWheel } from './stored-wheel.js';
 
 const MEMBER_BYTES = Buffer.from('print(1)\n');
+
+/** Yields copies of parts of the bytes that fit into a message: the sender reuses their memory. */
+function* chunksOf(bytes: Buffer): Iterable<Buffer> {
+  for (let start = 0; start < bytes.length; start += CHUNK_SIZE)
+    yield Buffer.from(bytes.subarray(start, start + CHUNK_SIZE));
+}
 
 /** A build that was given to a simulated slave. */
 export interface SimulatedBuild {
@@ -58,15 +65,18 @@ export class SimulatedSlave {
 
   /**
    * Requests work once, and reports its result: a failure of the class that `failureOf` returns, or a wheel if that
-   * is null. Returns the build that it was given; undefined if it was told to sleep.
+   * is null, with a member of these bytes. Returns the build that it was given; undefined if it was told to sleep.
    */
-  async workOnce(failureOf: (order: SimulatedBuild) => string | null): Promise<SimulatedBuild | undefined> {
+  async workOnce(
+    failureOf: (order: SimulatedBuild) => string | null,
+    member: Buffer = MEMBER_BYTES,
+  ): Promise<SimulatedBuild | undefined> {
     const order = await this.#ask('IDLE', { stats: STATS });
     if (order.verb !== 'BUILD') return undefined;
     this.orders.push(order);
     const { lease } = order;
     const failure = failureOf(order);
-    const wheel = failure === null ? storedWheel(order.package, order.version, MEMBER_BYTES) : undefined;
+    const wheel = failure === null ? storedWheel(order.package, order.version, member) : undefined;
     let answer: SlaveAnswer = await this.#ask('BUILT', {
       lease,
       status: failure === null,
@@ -85,7 +95,7 @@ export class SimulatedSlave {
         session: this.#session,
         file,
         transferId: answer.transfer_id,
-        read: (offset, length) => [bytes.subarray(offset, offset + length)],
+        read: (offset, length) => chunksOf(bytes.subarray(offset, offset + length)),
       });
       answer = await this.#ask('SENT', { lease, filename: file.filename });
     }
