@@ -130,7 +130,7 @@ export async function withClusterFarm(
       log: () => readFileSync(logFile, 'utf8'),
       audit: async () => {
         const rows = await database.query<{ name: string; count: number }>(
-          `select p.name || ' ' || v.version as name, count(*)::int as count
+          `select p.package || ' ' || v.version as name, count(*)::int as count
              from builds b join versions v using (version_id) join packages p using (package_id)
             group by 1`,
         );

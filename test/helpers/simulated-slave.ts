@@ -3,7 +3,7 @@ import { systemClock } from '../../src/concurrency/clock.js';
 import { sendFile } from '../../src/transfer/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { CHUNK_SIZE } from '../../src/bus/chunk.js';
-import { PiwError } from '../../src/errors.js';
+import { PiwError, hasCode } from '../../src/errors.js';
 import {
   slaveDriver,
   type SlaveAnswer,
@@ -77,7 +77,7 @@ export class SimulatedSlave {
     const { lease } = order;
     const failure = failureOf(order);
     const wheel = failure === null ? storedWheel(order.package, order.version, member) : undefined;
-    let answer: SlaveAnswer = await this.#ask('BUILT', {
+    const built = {
       lease,
       status: failure === null,
       failure_class: failure,
@@ -85,7 +85,8 @@ export class SimulatedSlave {
       output: 'log',
       details: { ...NO_DETAILS, reason: failure === null ? null : 'it does not compile' },
       files: wheel ? [fileToMessage(wheel.file)] : [],
-    });
+    };
+    let answer = await this.#ask('BUILT', built);
     while (answer.verb === 'SEND' && wheel) {
       const { bytes, file } = wheel;
       await sendFile({
@@ -97,7 +98,11 @@ export class SimulatedSlave {
         transferId: answer.transfer_id,
         read: (offset, length) => chunksOf(bytes.subarray(offset, offset + length)),
       });
-      answer = await this.#ask('SENT', { lease, filename: file.filename });
+      answer = await this.#ask('SENT', { lease, filename: file.filename }).catch((error: unknown) => {
+        // The answer to an earlier SENT was lost, or the Slave Driver is a new one.
+        if (hasCode(error, 'PIW_UNKNOWN_TRANSFER')) return this.#ask('BUILT', built);
+        throw error;
+      });
     }
     if (answer.verb !== 'DONE') throw new PiwError('PIW_REFUSED', `BUILT was answered with ${answer.verb}`);
     return order;
