@@ -26,13 +26,15 @@ written to a file that only you can read; only the public key is kept here.
 
 Run it where nats-server reads its users (see nats-users; piw farm sets it up
 for its own nats-server), as a user who may write that file and signal the
-server.
+server. At a site with a leaf node of its own, run it on that machine, with
+--leaf: its slaves are users of the leaf node alone, and connect to it.
 
 ${EXIT_CODES}`;
   static override examples = [
     '<%= config.bin %> slaves add pi4',
     '<%= config.bin %> slaves add pi4 --label "in the attic" --output pi4.conf',
     '<%= config.bin %> slaves add pi4 --master tls://nats.example.org --nats-users /etc/nats/piw-slaves.conf',
+    '<%= config.bin %> slaves add pi4 --leaf --nats-pid /run/nats/nats-server.pid',
   ];
   static override args = {
     name: Args.string({
@@ -61,7 +63,7 @@ ${EXIT_CODES}`;
     const { args, flags } = await this.parse(SlavesAdd);
     const name = checkSlaveName(args.name);
     // Only from the command line: the same file may configure a slave on this machine, with its own master and label.
-    const { master: masterOption, label: labelOption, ...others } = flags;
+    const { master: masterOption, label: labelOption, leaf, ...others } = flags;
     const settings = this.settings(others);
     const label = labelOption?.trim() ?? '';
     // The label becomes a line of a configuration file.
@@ -83,7 +85,7 @@ ${EXIT_CODES}`;
         cause: error,
       });
     }
-    const reloaded = reloadSlaveUsers(settings, (line) => {
+    const reloaded = reloadSlaveUsers(settings, leaf, (line) => {
       this.log(line);
     });
     const keyAccepted = reloaded && (await isKeyAccepted(settings, name, key.seed));

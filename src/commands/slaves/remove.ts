@@ -24,9 +24,10 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(SlavesRemove);
-    const settings = this.settings(flags);
+    const { leaf, ...others } = flags;
+    const settings = this.settings(others);
     openSlaveUsers(settings).remove(args.name);
-    const reloaded = reloadSlaveUsers(settings, (line) => {
+    const reloaded = reloadSlaveUsers(settings, leaf, (line) => {
       this.log(line);
     });
     this.log(`Removed slave ${args.name}.`);

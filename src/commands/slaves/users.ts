@@ -20,14 +20,21 @@ export const slaveUsersFlags = {
     helpValue: 'NAME',
     description: "first token of the farm's NATS subjects (default: piw)",
   }),
+  leaf: Flags.boolean({
+    description:
+      "the nats-server is a leaf node at another site, and the only one that knows that site's slaves",
+  }),
   ...natsFlags,
 };
 
 export const openSlaveUsers = (settings: Settings): SlaveUsers =>
   new SlaveUsers(settings['nats-users'], settings.prefix);
 
-/** Makes this machine's nats-servers reload the users, and reports what is left to do by hand. Returns whether any did. */
-export function reloadSlaveUsers(settings: Settings, report: (line: string) => void): boolean {
+/**
+ * Makes this machine's nats-servers reload the users, and reports what is left to do by hand; `leaf`: they are those of
+ * a leaf node. Returns whether any did.
+ */
+export function reloadSlaveUsers(settings: Settings, leaf: boolean, report: (line: string) => void): boolean {
   const results = reloadServers(settings['nats-pid']);
   for (const { pidFile, why } of results)
     report(
@@ -41,7 +48,9 @@ export function reloadSlaveUsers(settings: Settings, report: (line: string) => v
     );
   }
   report(
-    `If the farm has other nats-servers, copy ${settings['nats-users']} to their machines and reload them as well.`,
+    leaf
+      ? `${settings['nats-users']} stays on this machine: the farm's own nats-servers must not have this site's slaves.`
+      : `If the farm has other nats-servers, copy ${settings['nats-users']} to their machines and reload them as well; not to leaf nodes.`,
   );
   return results.some(({ why }) => why === null);
 }
