@@ -18,4 +18,6 @@ if (exitCode === undefined) {
   await execute({ dir: import.meta.url, args: words[0] === 'help' ? [...words.slice(1), '--help'] : words });
 }
 // Exits explicitly, because a connection that the other side doesn't close would keep the process alive.
-process.exit(exitCode);
+// Without an argument, which would replace the exit code that a command has set.
+if (exitCode !== undefined) process.exitCode = exitCode;
+process.exit();
