@@ -64,7 +64,9 @@ void t.test(
     const first = await LeaderLease.acquire(bus, 'task', 'a', neverAborted);
     // More revisions than milliseconds pass.
     await Promise.all(
-      Array.from({ length: 2000 }, () => bus.connection.request(`$KV.${prefix}-leaders.other`)),
+      Array.from({ length: 2000 }, () =>
+        bus.connection.request(`$KV.${prefix}-leaders.other`, undefined, { timeout: 30_000 }),
+      ),
     );
     await first?.release();
     const last = await LeaderLease.acquire(bus, 'task', 'a', neverAborted);
