@@ -4,19 +4,29 @@ import { fileURLToPath } from 'node:url';
 /** The help texts by the words after `piw`: of each command and topic, of `exit-codes`, and the overview under ''. */
 export type HelpTexts = Readonly<Record<string, string>>;
 
-/** The help texts, written when the program is compiled: rendering them takes loading oclif and the commands. */
+/** What is rendered when the program is compiled, because rendering it takes loading oclif and every command. */
+interface RenderedTexts {
+  readonly help: HelpTexts;
+  /** The scripts of piw completion, by shell. */
+  readonly completion: Readonly<Record<string, string>>;
+}
+
 const FILE = fileURLToPath(new URL('../../help.json', import.meta.url));
 
 /** Returns the help texts; undefined if they have not been written. */
-export function readHelpTexts(): HelpTexts | undefined {
+export const readHelpTexts = (): HelpTexts | undefined => readTexts()?.help;
+
+export const readCompletionScripts = (): RenderedTexts['completion'] | undefined => readTexts()?.completion;
+
+function readTexts(): RenderedTexts | undefined {
   try {
-    return JSON.parse(readFileSync(FILE, 'utf8')) as HelpTexts;
+    return JSON.parse(readFileSync(FILE, 'utf8')) as RenderedTexts;
   } catch {
     return undefined;
   }
 }
 
-export function writeHelpTexts(texts: HelpTexts): void {
+export function writeTexts(texts: RenderedTexts): void {
   writeFileSync(`${FILE}.new`, JSON.stringify(texts));
   renameSync(`${FILE}.new`, FILE);
 }

@@ -127,8 +127,8 @@ function exampleLines(examples: Command.Example[] | string): readonly string[] {
     const line = typeof example === 'string' ? example : example.command;
     const text = line.replaceAll('<%= config.bin %>', 'piw');
     const words = text.match(/(?:"[^"]*"|'[^']*'|\S)+/g) ?? [];
-    // A shell, and Apache, continue a line after a backslash.
-    return joinWords(text.startsWith('piw') ? ['$', ...words] : words, WIDTH - 8)
+    // Lines for Apache have no prompt. A shell, and Apache, continue a line after a backslash.
+    return joinWords(text.startsWith('CustomLog') ? words : ['$', ...words], WIDTH - 8)
       .map((part, i) => `${i === 0 ? '  ' : '      '}${part}`)
       .join(' \\\n');
   });

@@ -11,6 +11,7 @@ export const COMMAND_LOADERS: Readonly<Record<CommandName, () => Promise<{ defau
   actor: () => import('./actor.js'),
   add: () => import('./add.js'),
   check: () => import('./check.js'),
+  completion: () => import('./completion.js'),
   'config:show': () => import('./config/show.js'),
   doctor: () => import('./doctor.js'),
   farm: () => import('./farm.js'),

@@ -8,6 +8,7 @@ export const COMMAND_NAMES = [
   'actor',
   'add',
   'check',
+  'completion',
   'config:show',
   'doctor',
   'farm',

@@ -1,9 +1,11 @@
-/** Writes the help texts: the last step of compiling the program (src/setup/compile.mjs). */
+/** Writes the help texts and the completion scripts: the last step of compiling the program (src/setup/compile.mjs). */
 import { fileURLToPath } from 'node:url';
 import { Config } from '@oclif/core';
-import { writeHelpTexts } from './help-file.js';
+import { renderCompletionScripts } from './completion/render.js';
+import { writeTexts } from './help-file.js';
 import { renderHelpTexts } from './help-texts.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-writeHelpTexts(await renderHelpTexts(await Config.load({ root })));
+const help = await renderHelpTexts(await Config.load({ root }));
+writeTexts({ help, completion: await renderCompletionScripts() });
 process.exit();

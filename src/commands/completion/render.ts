@@ -1,0 +1,24 @@
+import { allOptions } from '../help-text.js';
+import { COMMAND_LOADERS } from '../loaders.js';
+import { SHELLS, completionScript, type CompletedCommand } from './scripts.js';
+
+/** The words by which the help calls values that are paths. */
+const PATH_WORDS = ['FILE', 'DIR', 'PATH'];
+
+/** Returns the completion script of each shell. Loads every command. */
+export async function renderCompletionScripts(): Promise<Readonly<Record<string, string>>> {
+  const commands = await Promise.all(
+    Object.entries(COMMAND_LOADERS).map(async ([id, load]): Promise<CompletedCommand> => {
+      const { default: command } = await load();
+      const options = allOptions(command).map(
+        ([name, { char, description = '', type, helpValue, options }]) => {
+          const valueName = [helpValue ?? 'VALUE'].flat().join(' ');
+          const value = { name: valueName, choices: options ?? [], isPath: PATH_WORDS.includes(valueName) };
+          return { name, char, meaning: description, value: type === 'boolean' ? undefined : value };
+        },
+      );
+      return { name: id.replace(':', ' '), summary: command.summary ?? '', options };
+    }),
+  );
+  return Object.fromEntries(SHELLS.map((shell) => [shell, completionScript(shell, commands)]));
+}
