@@ -18,7 +18,10 @@ const MIN_LISTENING_MS = ANNOUNCE_INTERVAL_S * 1000 + 300;
 /** How long to listen if one of the tasks is missing: its process may be slow, or its successor just taking over. */
 const MAX_LISTENING_MS = 7000;
 
-/** Returns the processes of the farm, masters included, by listening until each of `tasks` has one at work. */
+/**
+ * Returns the processes of the farm, masters included, by listening until each of `tasks` has one at work, or until it
+ * is clear that none is running.
+ */
 export async function listProcesses(bus: Bus, tasks: readonly string[]): Promise<readonly TaskProcess[]> {
   const processes = new Map<string, TaskProcess>();
   const subscription = bus.subscribe(bus.subject(status.name, 'ACTOR'));
@@ -29,7 +32,7 @@ export async function listProcesses(bus: Bus, tasks: readonly string[]): Promise
   const cancelTimers = [
     systemClock.after(MAX_LISTENING_MS, stop),
     systemClock.after(MIN_LISTENING_MS, () => {
-      if (isComplete()) stop();
+      if (isComplete() || processes.size === 0) stop();
     }),
   ];
   try {

@@ -5,6 +5,7 @@ import type { Settings, SettingName } from '../config.js';
 import type { TracedSetting } from '../settings/load.js';
 import type { DoctorContext, Role } from './check.js';
 
+/** How long a connection to NATS is tried, milliseconds. */
 const CONNECT_TIMEOUT_MS = 3000;
 
 /** Settings that only a builder needs, and those that only a master needs. */
@@ -28,9 +29,10 @@ export function rolesOf(settings: readonly TracedSetting[]): ReadonlySet<Role> {
 /** Creates the context of an examination. `close` ends its connections. */
 export function createContext(
   options: Omit<DoctorContext, 'bus' | 'database'>,
+  connectTimeoutMs = CONNECT_TIMEOUT_MS,
 ): DoctorContext & { readonly close: () => Promise<void> } {
   const { settings, roles } = options;
-  const bus = once(() => connect(settings, roles));
+  const bus = once(() => connect(settings, roles, connectTimeoutMs));
   const database = once(() => Database.open(settings.dsn, 'doctor', { connections: 1 }));
   return {
     ...options,
@@ -43,9 +45,9 @@ export function createContext(
   };
 }
 
-async function connect(settings: Settings, roles: ReadonlySet<Role>): Promise<Bus> {
+async function connect(settings: Settings, roles: ReadonlySet<Role>, patienceMs: number): Promise<Bus> {
   const connection = roles.has('master') ? masterConnection(settings) : slaveConnection(settings);
-  return await Bus.connect({ ...connection, name: 'piw doctor', patienceMs: CONNECT_TIMEOUT_MS });
+  return await Bus.connect({ ...connection, name: 'piw doctor', patienceMs });
 }
 
 /** Returns a function that opens something at its first call, and one that closes it if it was opened. */

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { CAST } from '../../actors/cast.js';
+import { Bus } from '../../src/bus/bus.js';
 import type { RawSettings } from '../../src/config.js';
 import { schemaVersion } from '../../src/database/migrations.js';
 import type { Role } from '../../src/doctor/check.js';
@@ -31,6 +32,8 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TASKS = CAST.map(({ task }) => task);
 /** Those that a master needs to give a slave a build. */
 const MASTER_TASKS = ['the-oracle', 'file-juggler', 'the-architect', 'slave-driver'];
+/** Short, because what is unreachable in these tests stays so. */
+const CONNECT_TIMEOUT_MS = 200;
 const newFolder = (): string => mkdtempSync(join(tmpdir(), 'piw-doctor-'));
 
 interface Installation {
@@ -45,13 +48,16 @@ interface Installation {
 /** Returns what the doctor finds: `check: problem`. Fails if a finding has no fix. */
 async function findings(t: Test, installation: Installation): Promise<readonly string[]> {
   const { roles, settings, files = [], systemRoot = '/nowhere', tasks = TASKS } = installation;
-  const context = createContext({
-    settings: loadSettings(settings, '/dev/null'),
-    roles: new Set(roles),
-    files,
-    root: ROOT,
-    systemRoot,
-  });
+  const context = createContext(
+    {
+      settings: loadSettings(settings, '/dev/null'),
+      roles: new Set(roles),
+      files,
+      root: ROOT,
+      systemRoot,
+    },
+    CONNECT_TIMEOUT_MS,
+  );
   const found: string[] = [];
   try {
     for await (const { check, problem, fix } of examine(context, tasks)) {
@@ -215,7 +221,10 @@ void t.test('faults of NATS, of the output path and of a farm that does not run'
   const port = await freePort();
   const plain = spawn(await natsBinary(t), ['-a', '127.0.0.1', '-p', String(port)], { stdio: 'ignore' });
   t.teardown(() => plain.kill());
-  await expectMaster({ nats: `nats://127.0.0.1:${port}` }, [/^jetstream: JetStream is off/, asleep]);
+  // Waits until it has started.
+  const address = `nats://127.0.0.1:${port}`;
+  await (await Bus.connect({ address, name: t.name, patienceMs: 30_000 })).drain();
+  await expectMaster({ nats: address }, [/^jetstream: JetStream is off/, asleep]);
 
   const bus = await testBus(t, uniquePrefix());
   const strangers = bus.subscribe(bus.subject(farmIdentity.name, 'WHO'));
