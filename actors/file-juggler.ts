@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { steadyTime } from '../src/concurrency/clock.js';
+import { steadyTime, systemClock } from '../src/concurrency/clock.js';
+import { withTimeLimit } from '../src/concurrency/time-limit.js';
 import { Actor, type ActorContext, type MessageOrigin } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
 import { KeyedQueues } from '../src/concurrency/keyed-queues.js';
@@ -29,6 +30,11 @@ const senderOf = ({ tokens }: MessageOrigin): string => tokens[1] ?? '';
 
 /** Verdicts kept for retries. */
 const MAX_CACHED_VERDICTS = 1000;
+/**
+ * How long reading stored chunks may take, milliseconds; less than the sender's time limit for CHUNK. The server that
+ * has them may be gone.
+ */
+const RECOVERY_LIMIT_MS = 1500;
 /** Seconds between checks whether NATS can store large messages again. */
 const REPAIR_INTERVAL_S = 5;
 /** Seconds between checks whether the buckets in use still exist. */
@@ -260,10 +266,10 @@ export class FileJuggler extends Actor {
     return this.#nextAnswer(active);
   }
 
-  /** Reads the missing chunks that NATS has kept. If it can't be read, they are requested from the sender. */
+  /** Reads the missing chunks that NATS has kept. Those that it does not return in time are requested from the sender. */
   async #recover(active: ActiveTransfer): Promise<void> {
     try {
-      await active.recover();
+      await withTimeLimit(systemClock, RECOVERY_LIMIT_MS, active.recover());
     } catch (error) {
       if (!hasCode(error, 'PIW_OBJECT_BROKEN')) throw error;
       this.log.warning('stored chunks not readable', { transfer: active.incoming.transferId }, error);
