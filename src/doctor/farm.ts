@@ -34,7 +34,7 @@ export const farmAtWork = (tasks: readonly string[]): Check => ({
     if (targets?.targets.length === 0)
       findings.push({
         problem: 'no ABI is registered, so nothing is built',
-        fix: 'piw abi add ABI PLATFORM, for example piw abi add cp311 linux_x86_64',
+        fix: 'register those of your slaves, for example: piw abi add cp311 --platform linux_x86_64',
       });
     const driver = new ProtocolClient(connection, slaveControl, undefined, { timeoutMs: ANSWER_TIMEOUT_MS });
     const slaves = await orUndefined(driver.request('HELLO', {}));
