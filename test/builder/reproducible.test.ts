@@ -39,6 +39,10 @@ for (const [mode, where] of [
     t.test(`${wheelKind} has the same bytes on any day and in any folder, ${where}`, async (t) => {
       const builders = [await builderOnDay(t, mode, 0), await builderOnDay(t, mode, 3)];
       const sandboxed = builders[0]?.confinement.notice === undefined;
+      if (mode === 'auto' && !sandboxed) {
+        t.comment('skipped: there is no sandbox on this machine');
+        return;
+      }
       if (version === '2.0' && !sandboxed && !interpreter.supportsPrefixMap) {
         t.comment('skipped: this Python has no C compiler that supports -ffile-prefix-map');
         return;

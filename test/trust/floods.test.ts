@@ -9,8 +9,8 @@ t.setTimeout(290_000);
 
 const MESSAGE_COUNT = 1_000_000;
 /** Maximum milliseconds for which messages are sent. For a longer flood, by hand: PIW_TEST_SECONDS=60. */
-const LIMIT_MS = Number(process.env['PIW_TEST_SECONDS'] ?? 15) * 1000;
-const SESSION_COUNT = 6000;
+const LIMIT_MS = Number(process.env['PIW_TEST_SECONDS'] ?? 12) * 1000;
+const SESSION_COUNT = 4000;
 const VERBS = ['HELLO', 'IDLE', 'BUSY', 'BUILT', 'SENT', 'BYE', 'file.HELLO', 'file.CHUNK', 'x', 'file.x'];
 
 const pick = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
@@ -119,10 +119,10 @@ void t.test('a flood of messages from one slave does not block the others', asyn
 
   await t.test('more concurrent requests than a slave needs are refused', async (t) => {
     const answers = await Promise.all(
-      Array.from({ length: 5000 }, () => mallory.send('h0-0', 'BUSY', 1, STATS)),
+      Array.from({ length: 2000 }, () => mallory.send('h0-0', 'BUSY', 1, STATS)),
     );
     const outcomes = answers.map(([verb, code]) => String(verb === 'ERROR' ? code : verb));
-    t.comment(`${outcomes.filter((outcome) => outcome === 'PIW_REFUSED').length} of 5000 were refused`);
+    t.comment(`${outcomes.filter((outcome) => outcome === 'PIW_REFUSED').length} of 2000 were refused`);
     t.strictSame(
       [...new Set(outcomes)].filter(
         (outcome) => !['DONE', 'PIW_REFUSED', 'PIW_UNKNOWN_SLAVE'].includes(outcome),
