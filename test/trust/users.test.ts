@@ -70,7 +70,7 @@ void t.test('an error is a single line, and changes nothing', async (t) => {
     [['slaves', 'add', 'ä'], 2, /not a valid slave name/],
     [['slaves', 'add', '../x'], 2, /not a valid slave name/],
     [['slaves', 'add', 'x'.repeat(41)], 2, /not a valid slave name/],
-    [['slaves', 'add'], 2, /required arg/],
+    [['slaves', 'add'], 2, /NAME is missing; the command is piw slaves add NAME/],
     [['slaves', 'add', 'pi', '--label', 'a\nallow-exposed = true'], 2, /one line/],
     [['slaves', 'add', 'pi', '--output', join(nats.folder.path, 'none', 'pi.conf')], 2, /can't be created/],
     [['slaves', 'add', 'pi', '--nats-users', '/nowhere/users.conf'], 3, /there is no \/nowhere\/users.conf/],
@@ -117,9 +117,9 @@ void t.test('a world-readable or invalid key is refused', async (t) => {
     master: nats.master.replace(/\/\/.*@/, '//'),
   });
   const slave = async () => await piw('slave', '--allow-root', '--allow-exposed');
-  t.match(await slave(), { code: 2, err: /the key .*pi.nk can't be read/ });
+  t.match(await slave(), { code: 2, err: /the secret .*pi.nk can't be read/ });
   writeFileSync(key, 'SUnonsense\n', { mode: 0o644 });
-  t.match(await slave(), { code: 2, err: /everybody can read the key.*chmod 600/ });
+  t.match(await slave(), { code: 2, err: /everybody can read the secret in .*chmod 600/ });
   writeFileSync(nats.folder.join('other.nk'), '', { mode: 0o600 });
   const ownKeyFile = nats.folder.join('own.nk');
   writeFileSync(ownKeyFile, '# a comment\nSUnonsense\n', { mode: 0o600 });
