@@ -49,7 +49,7 @@ async function findTestFiles(parts: readonly string[]): Promise<string[]> {
  * Returns a key to sort test files by: always the same order, which mixes the folders, so that tests that wait, as many
  * in actors/ do, run beside tests that compute.
  */
-const orderOf = (path: string): string => createHash('sha256').update(path).digest('hex');
+const orderOf = (path: string): string => createHash('sha512').update(path).digest('hex');
 
 function nameOf(path: string): string {
   return relative(HERE, path).replace(/\.test\.js$/, '');
