@@ -119,8 +119,11 @@ export class LeaderLeaseBucket {
     }
   }
 
-  /** Whether the bucket is in a cluster that is being asked in vain, although our own server answers a ping. */
-  async isLeaderless(): Promise<boolean> {
+  /**
+   * Whether the cluster may be electing a leader for the bucket, after a request to it has failed: our own server answers
+   * a ping. False on a single server.
+   */
+  async mayBeElecting(): Promise<boolean> {
     if (!isClustered(this.#nc)) return false;
     return await withTimeout(PING_LIMIT_MS, this.#nc.rtt(), 'a ping to NATS').then(
       () => true,

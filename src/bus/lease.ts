@@ -151,7 +151,7 @@ export class LeaderLease {
       }
     } catch {
       // Renewal is retried for as long as nobody else can hold the lease.
-      if (await this.#bucket.isLeaderless()) {
+      if (await this.#bucket.mayBeElecting()) {
         delayMs = ELECTION_RETRY_MS;
         this.#heldUntil = Math.min(
           this.#renewedAt + ELECTION_LIMIT_MS,

@@ -70,7 +70,7 @@ export class StreamReplicas {
         await streams.update(stream, { ...changes, num_replicas: count });
         return;
       } catch (error) {
-        // There are too few servers.
+        // There are too few servers, or these are of a version that can't change it.
         if (jetStreamCode(error) === undefined) throw error;
       }
     }

@@ -73,7 +73,7 @@ export class VacancyMonitor {
    */
   async handleError(bucket: LeaderLeaseBucket, error: unknown): Promise<void> {
     this.#cause = errorMessage(error);
-    if (!(await bucket.isLeaderless())) return;
+    if (!(await bucket.mayBeElecting())) return;
     this.#cause += CLUSTER_HINT;
     const now = this.#clock.monotonicMs();
     this.#unavailableSince ??= now;

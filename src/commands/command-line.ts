@@ -3,24 +3,7 @@ import { SETTING_DEFINITIONS } from '../config.js';
 import { PiwError } from '../errors.js';
 import { nearest } from '../nearest.js';
 import { COMMAND_NAMES } from './names.js';
-
-/** What is read here of the definition of an option; oclif reads the same object. */
-interface OptionDefinition {
-  readonly type: 'boolean' | 'option';
-  readonly char?: string | undefined;
-  readonly aliases?: readonly string[] | undefined;
-  readonly helpValue?: string | readonly string[] | undefined;
-  readonly options?: readonly string[] | undefined;
-  readonly multiple?: boolean | undefined;
-  readonly multipleNonGreedy?: boolean | undefined;
-  readonly allowNo?: boolean | undefined;
-  readonly exclusive?: readonly string[] | undefined;
-  readonly required?: boolean | undefined;
-  readonly hidden?: boolean | undefined;
-  readonly parse?: unknown;
-  readonly min?: number;
-  readonly max?: number;
-}
+import { valueName, type OptionDefinition } from './option-definition.js';
 
 interface ArgumentDefinition {
   readonly required?: boolean | undefined;
@@ -180,7 +163,7 @@ function checkValue(value: string, typed: string, option: OptionDefinition): voi
   throw usage(`${typed} ${JSON.stringify(value)}: must be a whole number${range}`);
 }
 
-/** Returns what is wrong with a value that is none of the choices, with the one that is probably meant. */
+/** Returns the problem of a value that is not among the choices, with the nearest choice. */
 export function wrongChoice(subject: string, value: string, choices: readonly string[]): string {
   const similar = nearest(value, choices);
   const hint = similar === undefined ? '' : `; did you mean ${similar}?`;
@@ -188,10 +171,7 @@ export function wrongChoice(subject: string, value: string, choices: readonly st
 }
 
 /** Returns how an option is typed with its value: `--port NUMBER`. */
-function withValue(typed: string, { helpValue, options }: OptionDefinition): string {
-  const values = helpValue ?? options?.join('|') ?? 'VALUE';
-  return `${typed} ${[values].flat().join(' ')}`;
-}
+const withValue = (typed: string, option: OptionDefinition): string => `${typed} ${valueName(option)}`;
 
 function isOption(word: string, options: CommandDefinition['options']): boolean {
   if (word.startsWith('--')) return findLong(word, options) !== undefined;
@@ -202,11 +182,11 @@ function isOption(word: string, options: CommandDefinition['options']): boolean 
 function findLong(typed: string, options: CommandDefinition['options']): string | undefined {
   const name = typed.slice(2);
   const entries = Object.entries(options);
-  const [found] =
+  const [option] =
     entries.find(([key, { aliases }]) => key === name || aliases?.includes(name) === true) ??
     entries.find(([key, { allowNo }]) => allowNo === true && name === `${NEGATION}${key}`) ??
     [];
-  return found;
+  return option;
 }
 
 function findShort(typed: string, options: CommandDefinition['options']): string | undefined {

@@ -19,14 +19,14 @@ export function answerWithoutOclif(words: readonly string[]): number | undefined
   const isHelp =
     first === undefined || first === 'help' || options.includes('--help') || options.includes('-h');
   const subject = first === 'help' ? words.slice(1) : words;
-  const names = [subject.slice(0, 2).join(' '), subject[0] ?? ''];
-  const name = names.find((each) => Object.hasOwn(texts, each));
-  const isCommand = COMMAND_NAMES.some((each) => each.replace(':', ' ') === name);
-  if (isCommand && !isHelp) return undefined;
-  const isTopic = name !== undefined && !isCommand && (subject[1] ?? '-').startsWith('-');
-  const text = isHelp && (subject[0] ?? '').startsWith('-') ? texts[''] : texts[name ?? ' '];
-  if (text !== undefined && (isHelp || isTopic)) {
-    process.stdout.write(text);
+  const [topic = '', second = ''] = subject;
+  const name = [`${topic} ${second}`, topic].find((each) => Object.hasOwn(texts, each));
+  if (COMMAND_NAMES.some((each) => each.replace(':', ' ') === name) && !isHelp) return undefined;
+  // A topic alone, such as piw abi, asks for its help; options without a command ask for the overview.
+  const isTopicAlone = name === topic && (second === '' || second.startsWith('-'));
+  const isOverview = topic === '' || topic.startsWith('-');
+  if (isHelp ? name !== undefined || isOverview : isTopicAlone) {
+    process.stdout.write(texts[isOverview ? '' : (name ?? '')] ?? '');
     return 0;
   }
   process.stderr.write(`piw: ${unknownCommand(subject)}\n`);

@@ -1,21 +1,7 @@
 import type { Command } from '@oclif/core';
 import { EXIT_CODE_MEANINGS } from '../errors.js';
 import { PiwCommand } from './base.js';
-
-/** What is read here of the definition of an option; oclif reads the same object. */
-interface Option {
-  readonly char?: string | undefined;
-  readonly type: 'boolean' | 'option';
-  readonly description?: string | undefined;
-  readonly helpValue?: string | readonly string[] | undefined;
-  readonly helpGroup?: string | undefined;
-  readonly options?: readonly string[] | undefined;
-  readonly multiple?: boolean | undefined;
-  readonly allowNo?: boolean | undefined;
-  readonly required?: boolean | undefined;
-  readonly hidden?: boolean | undefined;
-  readonly default?: unknown;
-}
+import { valueName, type OptionDefinition } from './option-definition.js';
 
 /** A term and what it means, as one row of a list. */
 type Row = readonly [term: string, meaning: string];
@@ -25,7 +11,7 @@ const WIDTH = 80;
 const MAX_TERM_WIDTH = 26;
 const COMMON = 'COMMON OPTIONS';
 
-const JSON_OPTION: Option = { type: 'boolean', description: 'print JSON' };
+const JSON_OPTION: OptionDefinition = { type: 'boolean', description: 'print JSON' };
 
 /** Returns the help of a command, at most 80 columns wide; `name` is as the user types it: `abi add`. */
 export function commandHelp(name: string, command: Command.Class): string {
@@ -76,22 +62,22 @@ export const exitCodesHelp = (): string =>
   ]);
 
 /** Returns the options of a command, its own before those that all commands have. */
-export function allOptions(command: Command.Class): readonly (readonly [string, Option])[] {
-  const common: Readonly<Record<string, Option>> = {
+export function allOptions(command: Command.Class): readonly (readonly [string, OptionDefinition])[] {
+  const common: Readonly<Record<string, OptionDefinition>> = {
     ...PiwCommand.baseFlags,
     ...(command.enableJsonFlag ? { json: JSON_OPTION } : {}),
   };
-  const own: Readonly<Record<string, Option>> = command.flags;
+  const own: Readonly<Record<string, OptionDefinition>> = command.flags;
   return [
     ...sorted(Object.entries(own).filter(([name]) => !(name in PiwCommand.baseFlags))),
     ...sorted(Object.entries(common).map(([name, option]) => [name, { ...option, helpGroup: COMMON }])),
   ].filter(([, { hidden }]) => hidden !== true);
 }
 
-const sorted = (options: readonly (readonly [string, Option])[]) =>
+const sorted = (options: readonly (readonly [string, OptionDefinition])[]) =>
   [...options].sort(([a], [b]) => (a < b ? -1 : 1));
 
-function optionSections(options: readonly (readonly [string, Option])[]): readonly string[] {
+function optionSections(options: readonly (readonly [string, OptionDefinition])[]): readonly string[] {
   const groups = new Map<string, Row[]>();
   for (const [name, option] of options) {
     const { helpGroup = '' } = option;
@@ -107,16 +93,13 @@ const argumentTerm = (name: string, required: boolean, strict: boolean): string 
 };
 
 /** Returns how an option is written: `-o, --output-path=PATH`. */
-const optionTerm = (name: string, option: Option): string =>
+const optionTerm = (name: string, option: OptionDefinition): string =>
   `${option.char === undefined ? '    ' : `-${option.char}, `}--${option.allowNo === true ? '[no-]' : ''}${name}${valueOf(option)}`;
 
-function valueOf({ type, helpValue, options, multiple }: Option): string {
-  if (type === 'boolean') return '';
-  const value = helpValue ?? options?.join('|') ?? 'VALUE';
-  return `=${[value].flat().join(' ')}${multiple === true ? '...' : ''}`;
-}
+const valueOf = (option: OptionDefinition): string =>
+  option.type === 'boolean' ? '' : `=${valueName(option)}${option.multiple === true ? '...' : ''}`;
 
-function meaningOf({ type, description = '', required, default: fallback }: Option): string {
+function meaningOf({ type, description = '', required, default: fallback }: OptionDefinition): string {
   const hasDefault = type === 'option' && (typeof fallback === 'string' || typeof fallback === 'number');
   const suffix = hasDefault && !description.includes('(default:') ? ` (default: ${fallback})` : '';
   return `${description}${suffix}${required === true ? ' (required)' : ''}`;

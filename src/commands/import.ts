@@ -15,7 +15,7 @@ import { fileToMessage } from '../model/file-state.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
-import { confirm } from './initdb.js';
+import { confirm } from './confirm.js';
 import { queueFlags } from './piwheels-queues.js';
 
 export default class Import extends PiwCommand {

@@ -1,9 +1,9 @@
-import { createInterface } from 'node:readline/promises';
 import { Flags } from '@oclif/core';
 import { inspectDatabase, type DatabaseInspection } from '../database/inspection.js';
 import { migrate } from '../database/migrations.js';
 import { PiwError } from '../errors.js';
 import { EXIT_CODES, PiwCommand } from './base.js';
+import { confirm } from './confirm.js';
 
 export default class Initdb extends PiwCommand {
   static override summary = "Create the tables of a farm's database, or upgrade them to this version.";
@@ -41,14 +41,14 @@ ${EXIT_CODES}`;
     const { database, installed, required, role, user } = inspection;
     if (inspection.userIsSuperuser && !settings['allow-superuser'])
       throw new PiwError('PIW_SUPERUSER', `the role ${user} for the master is a PostgreSQL superuser`);
-    const found = { database, role, user, from: installed, to: required };
+    const result = { database, role, user, from: installed, to: required };
     this.log(describe(inspection));
-    if (installed === required && inspection.userHasRights) return found;
+    if (installed === required && inspection.userHasRights) return result;
     if (!flags.yes && !(await confirm('Do this now?')))
       throw new PiwError('PIW_UNCONFIRMED', 'nothing was changed');
     const versions = await migrate(settings.dsn, { user });
     this.log(`The database is now at version ${versions.to}.`);
-    return { ...found, ...versions };
+    return { ...result, ...versions };
   }
 }
 
@@ -63,15 +63,4 @@ function describe(inspection: DatabaseInspection): string {
   return userHasRights
     ? `${place} is already at version ${installed}, and role ${user} has the rights of a master.`
     : `${place} is already at version ${installed}: ${rights}.`;
-}
-
-/** Asks a yes/no question at the terminal. Returns false if stdin is not a terminal. */
-export async function confirm(question: string): Promise<boolean> {
-  if (!process.stdin.isTTY) return false;
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^y(es)?$/i.test((await terminal.question(`${question} [y/N] `)).trim());
-  } finally {
-    terminal.close();
-  }
 }

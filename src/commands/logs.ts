@@ -116,7 +116,7 @@ function describeBuild(buildId: number, build: Omit<BuildRecord, 'verb'>): strin
   );
 }
 
-/** Returns the log of a build in the output path; undefined if there is none on this machine. */
+/** Returns the log of a build in the output path; undefined if this machine does not have it. */
 function readPublishedLog(settings: Settings, buildId: number): string | undefined {
   const file = join(settings['output-path'], `${logPath(buildId, 'txt')}${GZIP_SUFFIX}`);
   return withDiskErrors(file, () => undefinedIfMissing(() => gunzipSync(readFileSync(file)).toString()));

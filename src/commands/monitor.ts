@@ -1,5 +1,5 @@
 import { ProtocolClient } from '../actor/client.js';
-import { formatConditions, formatStatistics } from '../monitor/figures.js';
+import { formatConditions, formatRows, statisticsRows } from '../monitor/figures.js';
 import { slaveControl } from '../protocols/control.js';
 import { slaveTable } from '../monitor/slave-table.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
@@ -29,7 +29,7 @@ export default class Monitor extends PiwCommand {
       const [statistics, conditions] = await Promise.all([fetchStatistics(bus), fetchConditions(bus)]);
       if (conditions && conditions.length > 0)
         this.log([...formatConditions(conditions, Date.now()), ''].join('\n'));
-      if (statistics) this.log([...formatStatistics(statistics, Date.now()), ''].join('\n'));
+      if (statistics) this.log([...formatRows(statisticsRows(statistics, Date.now())), ''].join('\n'));
       const slaves = conditions
         ? await helloRequest.then((answer) => answer.slaves, nullIfUnanswered)
         : (await helloRequest).slaves;

@@ -40,7 +40,7 @@ export const COMMAND_NAMES = [
 
 export type CommandName = (typeof COMMAND_NAMES)[number];
 
-/** Returns the name of the command that a command line with these first two words runs; undefined if there is none. */
+/** Returns the name of the command that a command line with these first two words runs; undefined if no command has them. */
 export function commandName(first = '', second = ''): CommandName | undefined {
   return (
     COMMAND_NAMES.find((name) => name === `${first}:${second}`) ??

@@ -5,7 +5,7 @@ import { PiwError, rethrowUnexpected } from '../errors.js';
 import { slaveControl } from '../protocols/control.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { createControlClient } from './control.js';
-import { confirm } from './initdb.js';
+import { confirm } from './confirm.js';
 
 export default class Quit extends PiwCommand {
   static override summary = 'End the farm: all of its tasks, on every host.';

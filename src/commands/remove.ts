@@ -2,7 +2,7 @@ import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../errors.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
-import { confirm } from './initdb.js';
+import { confirm } from './confirm.js';
 import { queueFlags } from './piwheels-queues.js';
 
 export default class Remove extends PiwCommand {

@@ -5,7 +5,7 @@ import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
 import { FAILURES } from '../failures/classes.js';
 import { createChaseClient, parsePackageName, type ChaseClient } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
-import { confirm } from './initdb.js';
+import { confirm } from './confirm.js';
 import { formatTable } from '../monitor/table.js';
 
 /** What a run has requeued or, in a dry run, would requeue. */

@@ -1,7 +1,7 @@
 import { CAST } from '../../actors/cast.js';
 import { listProcesses, type TaskProcess } from '../actor/list-processes.js';
 import { PiwError } from '../errors.js';
-import { formatConditions, formatStatistics } from '../monitor/figures.js';
+import { formatConditions, formatRows, statisticsRows, type FigureRow } from '../monitor/figures.js';
 import type { Condition } from '../protocols/conditions.js';
 import type { Statistics } from '../protocols/statistics.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
@@ -88,23 +88,21 @@ ${EXIT_CODES}`;
     this.log('');
     const hosts = new Set(processes.map(({ host }) => host));
     const paused = tasks.filter((task) => task.paused).map(({ task }) => task);
-    const line = (name: string, text: string) => {
-      this.log(`${name.padEnd(LABEL_WIDTH)}  ${text}`);
-    };
-    line(
-      'tasks',
-      `${tasks.length - missing.length} of ${tasks.length} at work, ${processes.length} processes on ${[...hosts].join(', ')}`,
-    );
-    if (paused.length > 0) line('paused', paused.join(', '));
-    if (statistics === null) return;
-    const slaves = statistics.slaves.map(([state, count]) => `${count} ${state}`);
-    line('slaves', slaves.length === 0 ? 'none has connected' : slaves.join(', '));
-    for (const text of formatStatistics(statistics, now)) this.log(text);
+    const rows: FigureRow[] = [
+      [
+        'tasks',
+        `${tasks.length - missing.length} of ${tasks.length} at work, ${processes.length} processes on ${[...hosts].join(', ')}`,
+      ],
+    ];
+    if (paused.length > 0) rows.push(['paused', paused.join(', ')]);
+    if (statistics !== null) {
+      const slaves = statistics.slaves.map(([state, count]) => `${count} ${state}`);
+      rows.push(['slaves', slaves.length === 0 ? 'none has connected' : slaves.join(', ')]);
+      rows.push(...statisticsRows(statistics, now));
+    }
+    for (const line of formatRows(rows)) this.log(line);
   }
 }
-
-/** The width of the labels of formatStatistics(). */
-const LABEL_WIDTH = 'oldest wait'.length;
 
 function summarize(task: string, processes: readonly TaskProcess[]): Omit<TaskStatus, 'paused'> {
   const ofTask = processes.filter((candidate) => candidate.task === task);

@@ -1,6 +1,7 @@
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readConfigFile } from '../settings/config-file.js';
+import { isForEverybody } from '../settings/secret-file.js';
 import type { Check, DoctorContext, Finding } from './check.js';
 
 /** Text of the samples in config/ and docs/ that is to be replaced. */
@@ -8,8 +9,6 @@ const PLACEHOLDER =
   /\b(?:\w+\.)*example\.(?:org|com|net)\b|\b(?:ROUTE|LEAF)_SECRET\b|:(?:SECRET|OTHER|PASSWORD)@|\b(?:CHANGE|REPLACE)[_-]?ME\b/;
 /** A password or key that a line contains itself. */
 const INLINE_SECRET = /:\/\/[^/@\s:]*:[^/@\s]+@|^\s*nkey\s*=\s*\S|\bpassword\s*[:=]\s*["']?[^\s"'$]/;
-/** The bits of a file's mode that let users read it who are neither its owner nor in its group. */
-const OTHERS_READ = 0o004;
 
 /** The folders with the configuration of the farm's servers, and what their files are called. */
 const SERVER_FILES = [
@@ -41,8 +40,9 @@ export const exposedSecrets: Check = {
   applies: () => true,
   run: (context) =>
     readableFiles(context).flatMap((file): readonly Finding[] => {
-      const isPublic = (statSync(file).mode & OTHERS_READ) !== 0;
-      const line = isPublic ? linesOf(file).find(([, text]) => INLINE_SECRET.test(text)) : undefined;
+      const line = isForEverybody(file)
+        ? linesOf(file).find(([, text]) => INLINE_SECRET.test(text))
+        : undefined;
       if (line === undefined) return [];
       return [
         { problem: `${file}, line ${line[0]}: everybody can read the secret in it`, fix: `chmod o= ${file}` },

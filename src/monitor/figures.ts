@@ -2,6 +2,9 @@ import type { Condition } from '../protocols/conditions.js';
 import type { Statistics } from '../protocols/statistics.js';
 import { formatDuration } from './slave-table.js';
 
+/** A label, and the text for it. */
+export type FigureRow = readonly [label: string, text: string];
+
 const formatCount = (n: number): string => n.toLocaleString('en');
 const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
@@ -18,13 +21,19 @@ export const formatConditions = (conditions: readonly Condition[], now: number):
     ({ kind, subject, since, text }) => `! ${kind} ${subject}, for ${formatDuration(now - since)}: ${text}`,
   );
 
-/** Formats the farm's statistics as lines of text. `now` is in ms since 1970. */
-export function formatStatistics(statistics: Statistics, now: number): readonly string[] {
+/** Formats labels and texts in two columns, one line each. */
+export function formatRows(rows: readonly FigureRow[]): readonly string[] {
+  const width = Math.max(...rows.map(([label]) => label.length));
+  return rows.map(([label, text]) => `${label.padEnd(width)}  ${text}`);
+}
+
+/** Returns the farm's statistics as rows for formatRows(). `now` is in ms since 1970. */
+export function statisticsRows(statistics: Statistics, now: number): readonly FigureRow[] {
   const ago = (time: number) => `${formatDuration(now - time)} ago`;
   const waiting = statistics.queue.map(
     ([abi, platform, builds]) => `${abi} ${platform} ${formatCount(builds)}`,
   );
-  const rows: readonly (readonly [string, string])[] = [
+  return [
     [
       'packages',
       `${formatCount(statistics.packages)}, ${formatCount(statistics.packages_built)} with a wheel`,
@@ -61,6 +70,4 @@ export function formatStatistics(statistics: Statistics, now: number): readonly 
     ['database', formatBytes(statistics.database_bytes)],
     ['index', statistics.last_event === null ? 'no event yet' : `last event ${ago(statistics.last_event)}`],
   ];
-  const width = Math.max(...rows.map(([name]) => name.length));
-  return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`);
 }

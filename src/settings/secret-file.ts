@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { PiwError, errorMessage } from '../errors.js';
 
-/** The bits of a file's mode that let users read it who are neither its owner nor in its group. */
+/** The bits of a file's mode for users who are neither its owner nor in its group. */
 const OTHERS = 0o007;
 
 /** Throws PIW_CONFIG if a file with a secret can't be read, or if everybody can read it. */
@@ -11,7 +11,7 @@ export function checkSecretFile(file: string): void {
 }
 
 /** Returns whether every user of the machine can read or change the file. Throws PIW_CONFIG if it can't be examined. */
-function isForEverybody(file: string): boolean {
+export function isForEverybody(file: string): boolean {
   try {
     return (statSync(file).mode & OTHERS) !== 0;
   } catch (error) {

@@ -1,27 +1,21 @@
 /** A farm for test/chaos/cluster.ts: three nats-servers, a real master, and simulated slaves. */
-import { spawn } from 'node:child_process';
-import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Bus } from '../../src/bus/bus.js';
-
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
 import { PiwError } from '../../src/errors.js';
-import { formatConfig } from '../../src/settings/config-file.js';
-import { stageProgram } from '../../src/farm/stage.js';
-import { tlsAndProxyEnv } from '../../src/servers/certificates.js';
 import { DataFolder } from '../../src/servers/data-folder.js';
 import { findNatsServer } from '../../src/servers/nats-server.js';
 import { startPostgres } from '../../src/servers/postgres.js';
-import { chownTo, runAs, unprivilegedAccount } from '../../src/servers/privileges.js';
+import { chownTo, unprivilegedAccount } from '../../src/servers/privileges.js';
 import { findPython } from '../../src/servers/python.js';
 import { fillQueue } from '../bench/dispatch.js';
 import { NatsCluster } from '../helpers/nats-cluster.js';
 import { SimulatedSlave } from '../helpers/simulated-slave.js';
+import { startMaster } from './start-master.js';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const QUEUED_BUILDS = 50_000;
 /** Large enough to be sent in several segments. */
 const LARGE_WHEEL = Buffer.alloc(8_000_000, 'x');
@@ -148,28 +142,4 @@ export async function withClusterFarm(
     folder.close();
     rmSync(path, { recursive: true, force: true });
   }
-}
-
-function startMaster(folder: DataFolder, nats: string, dsn: string, logFile: string): () => Promise<unknown> {
-  const program = stageProgram(ROOT, folder.account);
-  const settings = {
-    nats,
-    dsn,
-    'output-path': folder.subfolder('www'),
-    'pypi-simple': 'http://127.0.0.1:9/simple',
-  };
-  const config = folder.writeSecret('cluster.conf', formatConfig(settings));
-  const log = openSync(logFile, 'a');
-  const master = spawn(program.node, [join(program.root, 'dist/src/bin.js'), 'master', '-c', config], {
-    ...runAs(folder.account),
-    stdio: ['ignore', log, log],
-    cwd: folder.path,
-    env: { PATH: process.env['PATH'], HOME: folder.path, ...tlsAndProxyEnv() },
-  });
-  closeSync(log);
-  const ended = new Promise((resolve) => master.once('exit', resolve));
-  return () => {
-    master.kill('SIGTERM');
-    return ended;
-  };
 }

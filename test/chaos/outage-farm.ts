@@ -2,46 +2,32 @@
  * A farm for test/chaos/nats-outages.ts: a real cast, real slaves that don't run pip, and a nats-server to
  * fail.
  */
-import { execFileSync, spawn } from 'node:child_process';
-import {
-  chmodSync,
-  closeSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { BuildSlave } from '../../src/slave/build-slave.js';
 import { systemClock } from '../../src/concurrency/clock.js';
 import type { BuildRequest } from '../../src/builder/build.js';
 import type { BuildResult } from '../../src/builder/outcome.js';
 import { Bus } from '../../src/bus/bus.js';
-import { formatConfig } from '../../src/settings/config-file.js';
 import { migrate } from '../../src/database/migrations.js';
 import { Database } from '../../src/database/pool.js';
-import { tlsAndProxyEnv } from '../../src/servers/certificates.js';
 import { DataFolder } from '../../src/servers/data-folder.js';
 import { findNatsServer, startNats } from '../../src/servers/nats-server.js';
 import { freePort } from '../../src/servers/ports.js';
 import { startPostgres } from '../../src/servers/postgres.js';
 import { runAs, chownTo, unprivilegedAccount } from '../../src/servers/privileges.js';
 import { findPython } from '../../src/servers/python.js';
-import { stageProgram } from '../../src/farm/stage.js';
 import { createLog } from '../../src/log.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { SLAVE_PROTOCOL_VERSION, VERSION } from '../../src/version.js';
 import { fillQueue } from '../bench/dispatch.js';
 import { ControlledNats } from '../helpers/controlled-nats.js';
 import { storedWheel } from '../helpers/stored-wheel.js';
+import { startMaster } from './start-master.js';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const QUEUED_BUILDS = 20_000;
 const BUILD_MS = 300;
 const WHEEL_PAYLOAD = Buffer.alloc(200_000, 7);
@@ -141,30 +127,6 @@ export async function withOutageFarm(
     folder.close();
     rmSync(path, { recursive: true, force: true });
   }
-}
-
-function startMaster(folder: DataFolder, nats: string, dsn: string, logFile: string): () => Promise<unknown> {
-  const program = stageProgram(ROOT, folder.account);
-  const settings = {
-    nats,
-    dsn,
-    'output-path': folder.subfolder('www'),
-    'pypi-simple': 'http://127.0.0.1:9/simple',
-  };
-  const config = folder.writeSecret('outages.conf', formatConfig(settings));
-  const log = openSync(logFile, 'a');
-  const master = spawn(program.node, [join(program.root, 'dist/src/bin.js'), 'master', '-c', config], {
-    ...runAs(folder.account),
-    stdio: ['ignore', log, log],
-    cwd: folder.path,
-    env: { PATH: process.env['PATH'], HOME: folder.path, ...tlsAndProxyEnv() },
-  });
-  closeSync(log);
-  const ended = new Promise((resolve) => master.once('exit', resolve));
-  return () => {
-    master.kill('SIGTERM');
-    return ended;
-  };
 }
 
 /** Starts a slave that makes its wheels itself. Each has a connection of its own, as a real one has. */

@@ -4,30 +4,14 @@ import { join } from 'node:path';
 import t from 'tap';
 import { buildRecord, logBuilds } from '../../src/database/builds.js';
 import { addReleases } from '../../src/database/versions.js';
-import type { LoggedBuild } from '../../src/model/build.js';
-import { NO_DETAILS } from '../../src/model/build-details.js';
 import { Site } from '../../src/site/site.js';
 import { piwRunner, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, insertTarget, someRelease } from '../helpers/rows.js';
+import { PLATFORM, insertTarget, someBuild, someRelease } from '../helpers/rows.js';
 
 t.setTimeout(300_000);
 
-const failedBuild = (version: string, output: string): LoggedBuild => ({
-  lease: null,
-  slave_id: null,
-  package: 'demo',
-  version,
-  abi: 'cp311',
-  platform: PLATFORM,
-  status: false,
-  failure_class: 'compiler',
-  duration_s: 7,
-  output,
-  details: NO_DETAILS,
-  files: [],
-  served: [],
-});
+const failedBuild = (version: string, output: string) => someBuild(version, { output, duration_s: 7 });
 
 void t.test(
   'a log is printed by number or by package, and from the output path without a farm',

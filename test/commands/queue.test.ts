@@ -11,8 +11,7 @@ import type { Release } from '../../src/model/release.js';
 import { natsAddress, uniquePrefix } from '../helpers/bus.js';
 import { piwRunner, piwRunnerWithTasks, type PiwRunner } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, insertSlave } from '../helpers/rows.js';
-import { NO_DETAILS } from '../../src/model/build-details.js';
+import { PLATFORM, someRelease, insertSlave, someBuild } from '../helpers/rows.js';
 
 t.setTimeout(200_000);
 
@@ -23,39 +22,17 @@ const release = (version: string, day: number, more: Partial<Release> = {}): Rel
   someRelease(version, { released: DAY_0 + day * DAY_MS, ...more });
 
 /** Returns a build for cp39 with one wheel with these tags, or a failed build if there are none. */
-const build = (version: string, tags: readonly [string, string, string] | null): LoggedBuild => ({
-  lease: null,
-  slave_id: null,
-  package: 'demo',
-  version,
-  abi: 'cp39',
-  platform: PLATFORM,
-  status: tags !== null,
-  failure_class: tags === null ? 'compiler' : null,
-  duration_s: 1,
-  output: '',
-  details: NO_DETAILS,
-  files: tags
-    ? [
-        [
-          [
-            `demo-${version}-${tags.join('-')}.whl`,
-            1,
-            '0'.repeat(64),
-            'demo',
-            version,
-            ...tags,
-            null,
-            {},
-            true,
-          ],
-          '0'.repeat(64),
-          null,
-        ],
-      ]
-    : [],
-  served: [],
-});
+const build = (version: string, tags: readonly [string, string, string] | null): LoggedBuild => {
+  if (tags === null) return someBuild(version, { abi: 'cp39' });
+  const name = `demo-${version}-${tags.join('-')}.whl`;
+  const digest = '0'.repeat(64);
+  return someBuild(version, {
+    abi: 'cp39',
+    status: true,
+    failure_class: null,
+    files: [[[name, 1, digest, 'demo', version, ...tags, null, {}, true], digest, null]],
+  });
+};
 
 /** Gives a slave demo 6.0 for cp39, the only build that is waiting. */
 async function grantOne(db: Database): Promise<void> {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
+import { checkCommandLine } from '../../src/commands/command-line.js';
 import { COMMAND_LOADERS } from '../../src/commands/loaders.js';
 import { commandName } from '../../src/commands/names.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
@@ -45,12 +46,14 @@ void t.test('the units run commands and options that exist', async (t) => {
     t.ok(name, words.join(' '));
     if (name === undefined) continue;
     const { default: Command } = await COMMAND_LOADERS[name]();
-    const flags = { ...Command.baseFlags, ...Command.flags };
-    for (const word of words.filter((each) => each.startsWith('-'))) {
-      const known = Object.entries(flags).some(
-        ([flag, { char }]) => word === `--${flag}` || (char !== undefined && word === `-${char}`),
-      );
-      t.ok(known, `${name} has ${word}`);
-    }
+    const { args, strict, baseFlags, flags } = Command;
+    t.doesNotThrow(() => {
+      checkCommandLine(words.slice(name.split(':').length), {
+        name,
+        args,
+        options: { ...baseFlags, ...flags },
+        strict,
+      });
+    }, words.join(' '));
   }
 });

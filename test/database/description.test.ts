@@ -6,9 +6,8 @@ import type { Database } from '../../src/database/pool.js';
 import { packageFiles } from '../../src/database/projects.js';
 import { addReleases } from '../../src/database/versions.js';
 import type { LoggedBuild } from '../../src/model/build.js';
-import { NO_DETAILS } from '../../src/model/build-details.js';
 import { testDatabase } from '../helpers/database.js';
-import { PLATFORM, someRelease, insertTarget } from '../helpers/rows.js';
+import { someRelease, insertTarget, someBuild } from '../helpers/rows.js';
 
 t.setTimeout(120_000);
 
@@ -21,30 +20,22 @@ const metadata = (summary: string | null) => ({
 });
 
 /** The result of an import of one wheel: no slave has built it, so there is no lease. */
-const imported = (version: string, summary: string | null): LoggedBuild => ({
-  lease: null,
-  slave_id: null,
-  package: 'demo',
-  version,
-  abi: 'cp311',
-  platform: PLATFORM,
-  status: true,
-  failure_class: null,
-  duration_s: 0,
-  output: '',
-  details: NO_DETAILS,
-  served: [],
-  files: [
-    [
+const imported = (version: string, summary: string | null): LoggedBuild =>
+  someBuild(version, {
+    status: true,
+    failure_class: null,
+    duration_s: 0,
+    files: [
       [
-        ...([`demo-${version}-py3-none-any.whl`, 1, 'ab'.repeat(32), 'demo', version] as const),
-        ...(['py3', 'none', 'any', null, {}, true] as const),
+        [
+          ...([`demo-${version}-py3-none-any.whl`, 1, 'ab'.repeat(32), 'demo', version] as const),
+          ...(['py3', 'none', 'any', null, {}, true] as const),
+        ],
+        'cd'.repeat(32),
+        metadata(summary),
       ],
-      'cd'.repeat(32),
-      metadata(summary),
     ],
-  ],
-});
+  });
 
 /** Returns the descriptions of all packages. */
 const described = async (db: Database) =>

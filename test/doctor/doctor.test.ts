@@ -58,16 +58,16 @@ async function findings(t: Test, installation: Installation): Promise<readonly s
     },
     CONNECT_TIMEOUT_MS,
   );
-  const found: string[] = [];
+  const lines: string[] = [];
   try {
     for await (const { check, problem, fix } of examine(context, tasks)) {
       t.not(fix, '', problem);
-      found.push(`${check}: ${problem}`);
+      lines.push(`${check}: ${problem}`);
     }
   } finally {
     await context.close();
   }
-  return found;
+  return lines;
 }
 
 /** Compares what the doctor finds with patterns, one for each finding. */
@@ -76,9 +76,9 @@ async function expectFindings(
   installation: Installation,
   expected: readonly (string | RegExp)[],
 ): Promise<void> {
-  const found = await findings(t, installation);
-  t.equal(found.length, expected.length, found.join('\n'));
-  for (const [i, pattern] of expected.entries()) t.match(found[i], pattern);
+  const lines = await findings(t, installation);
+  t.equal(lines.length, expected.length, lines.join('\n'));
+  for (const [i, pattern] of expected.entries()) t.match(lines[i], pattern);
 }
 
 const problemsOf = (contents: string, environment = {}): readonly string[] => {

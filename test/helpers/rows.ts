@@ -1,6 +1,8 @@
 import type { Database } from '../../src/database/pool.js';
 import { registerSlave } from '../../src/database/slaves.js';
 import { addTarget } from '../../src/database/targets.js';
+import { NO_DETAILS } from '../../src/model/build-details.js';
+import type { LoggedBuild } from '../../src/model/build.js';
 import type { Release } from '../../src/model/release.js';
 
 /** The platform for tests in which it doesn't matter. */
@@ -16,6 +18,24 @@ export const someRelease = (version: string, overrides: Partial<Release> = {}): 
   sdist_sha256: null,
   requires_python: null,
   priority: 0,
+  ...overrides,
+});
+
+/** Returns a build of demo, a failed one unless `overrides` says otherwise. */
+export const someBuild = (version: string, overrides: Partial<LoggedBuild> = {}): LoggedBuild => ({
+  lease: null,
+  slave_id: null,
+  package: 'demo',
+  version,
+  abi: 'cp311',
+  platform: PLATFORM,
+  status: false,
+  failure_class: 'compiler',
+  duration_s: 1,
+  output: '',
+  details: NO_DETAILS,
+  files: [],
+  served: [],
   ...overrides,
 });
 

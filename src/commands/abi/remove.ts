@@ -1,7 +1,7 @@
 import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../../errors.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
-import { confirm } from '../initdb.js';
+import { confirm } from '../confirm.js';
 import {
   TARGET_CHANGE_OPTIONS,
   describeTarget,

@@ -1,5 +1,6 @@
 import { allOptions } from '../help-text.js';
 import { COMMAND_LOADERS } from '../loaders.js';
+import { valueName } from '../option-definition.js';
 import { SHELLS, completionScript, type CompletedCommand } from './scripts.js';
 
 /** The words by which the help calls values that are paths. */
@@ -10,13 +11,11 @@ export async function renderCompletionScripts(): Promise<Readonly<Record<string,
   const commands = await Promise.all(
     Object.entries(COMMAND_LOADERS).map(async ([id, load]): Promise<CompletedCommand> => {
       const { default: command } = await load();
-      const options = allOptions(command).map(
-        ([name, { char, description = '', type, helpValue, options }]) => {
-          const valueName = [helpValue ?? 'VALUE'].flat().join(' ');
-          const value = { name: valueName, choices: options ?? [], isPath: PATH_WORDS.includes(valueName) };
-          return { name, char, meaning: description, value: type === 'boolean' ? undefined : value };
-        },
-      );
+      const options = allOptions(command).map(([name, option]) => {
+        const { char, description = '', type, options: choices = [] } = option;
+        const value = { name: valueName(option), choices, isPath: PATH_WORDS.includes(valueName(option)) };
+        return { name, char, meaning: description, value: type === 'boolean' ? undefined : value };
+      });
       return { name: id.replace(':', ' '), summary: command.summary ?? '', options };
     }),
   );
