@@ -1,14 +1,14 @@
 import { linkSync } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PiwError } from '../errors.js';
 import type { FileState } from '../model/file-state.js';
-import { codeOf, undefinedIfMissing } from '../files/disk.js';
+import { codeOf } from '../files/disk.js';
 import { normalise } from './names.js';
-import { reserveFile, freeAbandonedName } from './published.js';
+import { freeAbandonedName, openPublished, reserveOpened } from './published.js';
 import { MAX_WHEEL_NAME_LENGTH, parseWheelName, type WheelName } from './tags.js';
 import { sameVersion } from './versions.js';
-import { hashFile } from './wheel.js';
+import { hashOpened } from './wheel.js';
 
 /**
  * Returns the wheel's filename with a build tag that makes it newer than all of `others`. Among wheels of one
@@ -69,12 +69,9 @@ export async function takeName(
   for (;;) {
     if (isFree(file.filename) && (await tryLink(source, join(folder, file.filename)))) return file.filename;
     const existing = matchingWheels(wheel, await readdir(folder));
-    const identical = await findAsync(existing, ({ filename }) => hasSameBytes(join(folder, filename), file));
-    if (identical) {
-      // A process about to remove it sees the reservation; if it is already gone, it is published again.
-      if (await reserveFile(join(folder, identical.filename))) return identical.filename;
-      continue;
-    }
+    const reserved = await reserveIdentical(folder, existing, file);
+    if (reserved === 'gone') continue;
+    if (reserved) return reserved.filename;
     // A wheel that was removed returns under its former name.
     const former = matchingWheels(wheel, [...publishedHashes.keys()]).find(
       ({ filename }) => publishedHashes.get(filename) === file.filehash,
@@ -105,15 +102,6 @@ export interface TagPolicy {
 /** The contents that filenames have stood for. */
 export type PublishedHistory = readonly (readonly [filename: string, sha256: string])[];
 
-/** Returns the first item for which the predicate holds. */
-async function findAsync<T>(
-  items: readonly T[],
-  predicate: (item: T) => Promise<boolean>,
-): Promise<T | undefined> {
-  for (const item of items) if (await predicate(item)) return item;
-  return undefined;
-}
-
 /** Links `source` to `path`. Returns false if the name is taken. */
 async function tryLink(source: string, path: string): Promise<boolean> {
   try {
@@ -126,12 +114,28 @@ async function tryLink(source: string, path: string): Promise<boolean> {
   }
 }
 
-/** Returns whether `path` has the bytes of that file; false if it has just been removed. */
-async function hasSameBytes(path: string, { filesize, filehash }: FileState): Promise<boolean> {
-  const isSame = await undefinedIfMissing(
-    async () => (await stat(path)).size === filesize && (await hashFile(path)).sha256 === filehash,
-  );
-  return isSame ?? false;
+/**
+ * Reserves the first of the wheels that has the bytes of that file, so that a process about to remove it leaves it
+ * alone. It stays open from before its bytes are read until it is reserved: another wheel may get its name meanwhile.
+ * Returns undefined if no wheel has these bytes, 'gone' if the one that had them no longer has its name.
+ */
+async function reserveIdentical(
+  folder: string,
+  wheels: readonly WheelName[],
+  { filesize, filehash }: FileState,
+): Promise<WheelName | 'gone' | undefined> {
+  for (const wheel of wheels) {
+    const path = join(folder, wheel.filename);
+    const opened = await openPublished(path);
+    if (!opened) continue;
+    try {
+      if ((await opened.stat()).size !== filesize || (await hashOpened(opened)).sha256 !== filehash) continue;
+      return (await reserveOpened(opened, path)) ? wheel : 'gone';
+    } finally {
+      await opened.close();
+    }
+  }
+  return undefined;
 }
 
 /** Returns the tags of a wheel in a canonical order. */

@@ -1,6 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
-import { link, lstat, rename, rm, rmdir, stat, symlink, unlink, utimes } from 'node:fs/promises';
+import { statSync, type BigIntStats } from 'node:fs';
+import {
+  link,
+  lstat,
+  open,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  symlink,
+  unlink,
+  type FileHandle,
+} from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, undefinedIfMissing } from '../files/disk.js';
@@ -24,29 +35,49 @@ export interface FileStamp {
 /** Returns the stamp of a published file; undefined if the file does not exist. */
 export function stampOf(path: string): FileStamp | undefined {
   const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
-  if (!stats) return undefined;
-  const { ino, mtimeNs } = stats;
+  return stats && stampFrom(stats);
+}
+
+function stampFrom({ ino, mtimeNs }: BigIntStats): FileStamp {
   const age_s = Math.max(0, (Date.now() - Number(mtimeNs / 1_000_000n)) / 1000);
   return { stamp: `${ino.toString(36)}-${mtimeNs.toString(36)}`, age_s };
 }
 
 /**
- * Reserves a file for a build that is not listed yet: its stamp changes, so that a process that has already
- * decided to remove it leaves it alone. Returns undefined if it is gone or was replaced: reserve it again, or
- * publish it anew.
+ * Opens a published file; returns undefined if there is none. As long as it is open, no other file gets its inode
+ * number, so that only the same file can have the same stamp.
+ */
+export async function openPublished(path: string): Promise<FileHandle | undefined> {
+  return await undefinedIfMissing(() => open(path));
+}
+
+/**
+ * Reserves an open file for a build that is not listed yet: its stamp changes, so that a process that has already
+ * decided to remove it leaves it alone. Returns undefined if it no longer has its name: open it again, or publish it
+ * anew.
  *
- * This reserves the file first, and then checks that the file is there. tryRemove() does the reverse: it takes
+ * This reserves the file first, and then checks that the name is still its own. tryRemove() does the reverse: it takes
  * the name away first, and then looks for a reservation. So at least one of the two sees the other, however their
  * steps interleave.
  */
+export async function reserveOpened(file: FileHandle, path: string): Promise<FileStamp | undefined> {
+  const { ino, mtimeMs } = await file.stat({ bigint: true });
+  // Later than before, even within one tick of the file system's clock.
+  const reservedAtS = Math.max(Date.now(), Number(mtimeMs) + 2) / 1000;
+  await file.utimes(reservedAtS, reservedAtS);
+  const current = await undefinedIfMissing(() => stat(path, { bigint: true }));
+  return current?.ino === ino ? stampFrom(current) : undefined;
+}
+
+/** Reserves the file that has this name; returns undefined if there is none, or if it was replaced meanwhile. */
 export async function reserveFile(path: string): Promise<FileStamp | undefined> {
-  return await undefinedIfMissing(async () => {
-    const original = await stat(path);
-    // Later than before, even within one tick of the file system's clock.
-    const reservedAtS = Math.max(Date.now(), original.mtimeMs + 2) / 1000;
-    await utimes(path, reservedAtS, reservedAtS);
-    return (await stat(path)).ino === original.ino ? stampOf(path) : undefined;
-  });
+  const file = await openPublished(path);
+  if (!file) return undefined;
+  try {
+    return await reserveOpened(file, path);
+  } finally {
+    await file.close();
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { open as openFile } from 'node:fs/promises';
+import { open as openFile, type FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { inflateRawSync } from 'node:zlib';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
@@ -120,22 +120,28 @@ const PATH_ERRORS: ReadonlySet<string> = new Set(['ENOENT', 'EACCES', 'EPERM', '
 
 /** Returns the SHA-256 (hex) and size (bytes) of a file of any size. */
 export async function hashFile(path: string): Promise<{ readonly sha256: string; readonly size: number }> {
-  const hash = createHash('sha256');
-  // One buffer for the whole file: the collector lets discarded stream buffers pile up to 100 MB.
-  const buffer = Buffer.allocUnsafe(1024 * 1024);
   const file = await openFile(path);
-  let size = 0;
   try {
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
-      if (bytesRead === 0) break;
-      hash.update(buffer.subarray(0, bytesRead));
-      size += bytesRead;
-    }
+    return await hashOpened(file);
   } finally {
     await file.close();
   }
-  return { sha256: hash.digest('hex'), size };
+}
+
+/** Returns the digest and size of an open file. Throws what node:fs throws. */
+export async function hashOpened(
+  file: FileHandle,
+): Promise<{ readonly sha256: string; readonly size: number }> {
+  const hash = createHash('sha256');
+  // One buffer for the whole file: the collector lets discarded stream buffers pile up to 100 MB.
+  const buffer = Buffer.allocUnsafe(1024 * 1024);
+  let size = 0;
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
+    if (bytesRead === 0) return { sha256: hash.digest('hex'), size };
+    hash.update(buffer.subarray(0, bytesRead));
+    size += bytesRead;
+  }
 }
 
 /** Returns METADATA and WHEEL of the one dist-info folder; of every other entry only the name is checked. */

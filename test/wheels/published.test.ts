@@ -14,13 +14,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { FileState } from '../../src/model/file-state.js';
+import { openPublished, reserveOpened } from '../../src/wheels/published.js';
 import { WheelStore, type TransferVerdict } from '../../src/wheels/store.js';
 import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
 
 const NAME = 'demo-1.0-py3-none-any.whl';
-const ROUNDS = 300;
+const ROUNDS = 150;
 
 interface PublishableWheel {
   readonly bytes: Buffer;
@@ -95,6 +96,21 @@ void t.test('a claimed file is kept, and a file that is gone cannot be claimed',
   t.equal(await store.remove('demo', NAME, stamp), 'KEPT');
   t.equal(await store.remove('demo', NAME, claimed?.stamp ?? ''), 'DONE');
   t.equal(await store.reserve('demo', NAME), undefined);
+});
+
+void t.test('a file that was opened, removed and replaced cannot be reserved', async (t) => {
+  const { folder, store, other } = await stage();
+  const path = join(folder, NAME);
+  await publish(store, await buildWheel());
+  const opened = await openPublished(path);
+  if (!opened) throw new Error('the file is published');
+  t.teardown(() => opened.close());
+  t.equal(await store.remove('demo', NAME, stampOf(store)), 'DONE');
+  t.equal(await reserveOpened(opened, path), undefined, 'its name is free');
+  await publish(other, await buildWheel());
+  const stamp = stampOf(store);
+  t.equal(await reserveOpened(opened, path), undefined, 'its name belongs to another file');
+  t.equal(stampOf(store), stamp, 'which is as it was');
 });
 
 void t.test('a file published during a removal exists afterwards, whichever came first', async (t) => {
