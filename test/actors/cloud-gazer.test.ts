@@ -18,6 +18,9 @@ import { fastClock, gazerSpec, runActorSpec, type FeedProcessArgs } from '../hel
 
 t.setTimeout(process.env['PIW_TEST_SEEDS'] === undefined ? 280_000 : 0);
 
+/** The number of packages of a large index: above MAX_BLIND_INDEX_PROJECTS, compare.ts. */
+const LARGE = 205;
+
 interface FollowingFarm {
   readonly db: Database;
   readonly logLines: string[];
@@ -269,15 +272,15 @@ const ANY_INDEX = { settings: { changelog: undefined, json: null } };
 for (const json of [true, false]) {
   const format = json ? 'JSON' : 'HTML';
   void t.test(`a large index of ${format} without serials is followed by its pages' ETags`, async (t) => {
-    const world = smallWorld(250);
+    const world = smallWorld(LARGE);
     const pypi = await FakePypi.start(world, { pypi: false, serials: false, json });
     t.teardown(() => pypi.close());
     const { db, logLines } = await follow(t, pypi, ANY_INDEX);
-    await until(async () => (await offeredVersions(db)).split(', ').length === 250);
+    await until(async () => (await offeredVersions(db)).split(', ').length === LARGE);
     release(world, 'p7', '1.1');
     world.yankRelease('p100', '1.0', 'broken');
     release(world, 'another', '1.0');
-    await until(async () => (await offeredVersions(db)).split(', ').length === 252);
+    await until(async () => (await offeredVersions(db)).split(', ').length === LARGE + 2);
     await until(async () => (await db.query(`select from versions where yanked = 'broken'`)).length === 1);
     const unchanged = () =>
       pypi.requests.filter(({ path, status }) => path === '/simple/p8/' && status === 304);
@@ -340,11 +343,11 @@ for (const [description, [options, settings]] of Object.entries(FEEDS)) {
 }
 
 void t.test('only new names are seen in a large index with neither serials nor ETags', async (t) => {
-  const world = smallWorld(250);
+  const world = smallWorld(LARGE);
   const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
   t.teardown(() => pypi.close());
   const { db, logLines } = await follow(t, pypi, ANY_INDEX);
-  await until(async () => (await offeredVersions(db)).split(', ').length === 250);
+  await until(async () => (await offeredVersions(db)).split(', ').length === LARGE);
   release(world, 'p7', '1.1');
   release(world, 'another', '1.0');
   await until(async () => (await offeredVersions(db)).includes('another 1.0'));
@@ -362,13 +365,13 @@ void t.test('only new names are seen in a large index with neither serials nor E
 void t.test(
   'the pages of watched packages are read again if the index does not say what has changed',
   async (t) => {
-    const world = smallWorld(250);
+    const world = smallWorld(LARGE);
     const pypi = await FakePypi.start(world, { pypi: false, serials: false, etags: false });
     t.teardown(() => pypi.close());
-    const watch = { entries: ['p24?', 'p3'], only: false, file: null };
+    const watch = { entries: ['p19?', 'p3'], only: false, file: null };
     const { db } = await follow(t, pypi, { settings: { ...ANY_INDEX.settings, watch } });
     await until(async () => (await offeredVersions(db)).split(', ').length === 11);
-    release(world, 'p240', '1.1');
+    release(world, 'p190', '1.1');
     release(world, 'p3', '1.1');
     release(world, 'p4', '1.1');
     await until(async () => (await offeredVersions(db)).split(', ').length === 13);

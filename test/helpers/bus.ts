@@ -24,7 +24,7 @@ export async function testBus(t: Test, prefix: string, options: Partial<BusOptio
  * Waits for a condition; throws after `limitMs`. It checks every 5 ms at first, and more and more rarely while it
  * waits: a test that waits for seconds would use as much processor time as what it waits for.
  */
-export async function until(condition: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, limitMs = 60_000): Promise<void> {
   const start = performance.now();
   while (!(await condition())) {
     const waited = performance.now() - start;

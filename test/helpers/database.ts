@@ -32,7 +32,13 @@ export async function emptyDatabase(t: Test): Promise<TestDatabase> {
 async function createDatabase(t: Test, template: string): Promise<TestDatabase> {
   const name = `t${randomBytes(6).toString('hex')}`;
   const admin = await Database.open(adminDsn(), 'test');
-  await admin.query(`create database ${name} template ${template}`);
+  // Copying the template's files needs a fifth of the processor time of copying its blocks through the log (from
+  // PostgreSQL 15 on the default).
+  const [version] = await admin.query<{ number: number }>(
+    `select current_setting('server_version_num')::int as number`,
+  );
+  const strategy = (version?.number ?? 0) >= 150_000 ? 'strategy file_copy' : '';
+  await admin.query(`create database ${name} template ${template} ${strategy}`);
   const url = new URL(adminDsn());
   url.pathname = `/${name}`;
   const db = await Database.open(url.href, t.name);

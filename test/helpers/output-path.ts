@@ -1,5 +1,4 @@
 import { mkdirSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { IndexedFile, Project, SearchRow } from '../../src/model/project.js';
@@ -11,6 +10,7 @@ import { hashFile, readWheel } from '../../src/wheels/wheel.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { emptyFront, emptyStatistics } from '../site/sample-site.js';
 import { makeWheel, type WheelParts } from './wheel.js';
+import { memoryFolder } from './memory-folder.js';
 
 type SampleWheel = WheelParts & { readonly version: string; readonly yanked?: string };
 
@@ -41,7 +41,7 @@ const PROJECTS: Readonly<Record<string, readonly SampleWheel[]>> = {
  * path.
  */
 export async function makeOutputPath(): Promise<string> {
-  const output = mkdtempSync(join(tmpdir(), 'piw-output-'));
+  const output = mkdtempSync(join(memoryFolder(), 'piw-output-'));
   const site = new Site({ outputPath: output, publicUrl: 'https://farm.example/' });
   const index = new SimpleIndexWriter(output);
   site.setUp();

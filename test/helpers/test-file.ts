@@ -100,7 +100,7 @@ export class TestFile {
     const deadline = performance.now() + EXIT_GRACE_MS;
     let remaining = descendants(this.#environmentEntry, group);
     while (remaining.length > 0 && performance.now() < deadline) {
-      await pause(50);
+      await pause(200);
       remaining = descendants(this.#environmentEntry, group);
     }
     this.kill();

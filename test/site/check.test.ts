@@ -1,5 +1,4 @@
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Fault, FaultReporter } from '../../src/check/faults.js';
@@ -9,6 +8,7 @@ import { RULES } from '../../src/check/rules.js';
 import { piwRunner } from '../helpers/command.js';
 import { makeOutputPath } from '../helpers/output-path.js';
 import { FILE_FAULTS, PAGE_FAULTS, SIBLING_FAULTS, SITE_FAULTS } from './planted-faults.js';
+import { memoryFolder } from '../helpers/memory-folder.js';
 
 t.setTimeout(120_000);
 
@@ -27,7 +27,7 @@ async function faultsOf(path: string, options: Partial<CheckOptions> = {}): Prom
 
 const cleanOutput = await makeOutputPath();
 const copyOutput = (): string => {
-  const path = join(mkdtempSync(join(tmpdir(), 'piw-planted-')), 'www');
+  const path = join(mkdtempSync(join(memoryFolder(), 'piw-planted-')), 'www');
   // Dereferencing turns links into files of their own, so that each form of a page can be broken alone.
   cpSync(cleanOutput, path, { recursive: true, preserveTimestamps: true, dereference: true });
   return path;

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Project } from '../../src/model/project.js';
 import { SimpleIndexWriter } from '../../src/site/simple/index-writer.js';
 import { Site } from '../../src/site/site.js';
 import { sampleProject } from './sample-site.js';
+import { memoryFolder } from '../helpers/memory-folder.js';
 
 const PUBLIC_URL = 'https://farm.example/';
 /** A text in which every kind of page has something to escape. */
@@ -57,7 +57,7 @@ const DIGESTS = {
 
 // A change of these bytes makes every farm write all of its pages again, and every mirror fetch them again.
 void t.test('the pages of a project have the same bytes as ever', (t) => {
-  const output = mkdtempSync(join(tmpdir(), 'piw-bytes-'));
+  const output = mkdtempSync(join(memoryFolder(), 'piw-bytes-'));
   t.teardown(() => {
     rmSync(output, { recursive: true });
   });

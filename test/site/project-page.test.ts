@@ -1,17 +1,17 @@
 import { mkdtempSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Project, ProjectFile } from '../../src/model/project.js';
 import { homePage } from '../../src/site/pages/home.js';
 import { Site } from '../../src/site/site.js';
 import { PLATFORM, sampleFront, sampleProject, sampleStatistics } from './sample-site.js';
+import { memoryFolder } from '../helpers/memory-folder.js';
 
 const now = Date.UTC(2026, 10, 30);
 
 /** Writes a project, and returns its page (with collapsed white space) and its JSON. */
 function writeAndRead(project: Project): { readonly page: string; readonly json: Record<string, unknown> } {
-  const output = mkdtempSync(join(tmpdir(), 'piw-project-'));
+  const output = mkdtempSync(join(memoryFolder(), 'piw-project-'));
   const site = new Site({ outputPath: output, publicUrl: null });
   site.setUp();
   site.writeProject(project, 1);

@@ -1,5 +1,4 @@
 import { existsSync, mkdtempSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { Parser } from 'htmlparser2';
@@ -11,6 +10,7 @@ import { Site } from '../../src/site/site.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 import { MARKED_BUILD, MARKUP, writeMarkedPages, markedRows } from './marked.js';
 import { paginate } from './sample-site.js';
+import { memoryFolder } from '../helpers/memory-folder.js';
 
 const sampleLog: Build = {
   build_id: 12,
@@ -28,7 +28,7 @@ const sampleLog: Build = {
 };
 
 function setUpSite() {
-  const output = mkdtempSync(join(tmpdir(), 'piw-site-'));
+  const output = mkdtempSync(join(memoryFolder(), 'piw-site-'));
   const testSite = new Site({ outputPath: output, publicUrl: 'http://127.0.0.1:1/' });
   testSite.setUp();
   return { output, site: testSite, read: (path: string) => readFileSync(join(output, path), 'utf8') };

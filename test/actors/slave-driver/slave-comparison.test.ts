@@ -8,6 +8,9 @@ import { seededRandom } from '../../helpers/random.js';
 
 t.setTimeout(120_000);
 
+/** For more seeds, by hand: PIW_TEST_SEEDS=4 npm test -- slave-comparison. */
+const SEEDS = Number(process.env['PIW_TEST_SEEDS'] ?? 1);
+
 /** A farm of simulated slaves: each takes the next package when it has finished the previous one. */
 interface Simulation {
   readonly seed: number;
@@ -78,7 +81,7 @@ const failureShare = (share: number) => (_: number, random: () => number) => ran
 
 void t.test('one slave of thirty that fails everything is found within 20 builds', (t) => {
   for (const share of [0, 0.1, 0.25]) {
-    for (let seed = 1; seed <= 20; seed += 1) {
+    for (let seed = 1; seed <= 6 * SEEDS; seed += 1) {
       const sickFrom = share === 0 ? 0 : 500;
       const { suspected } = simulate({
         seed,
@@ -98,7 +101,7 @@ void t.test('one slave of thirty that fails everything is found within 20 builds
 void t.test(
   'a sick slave is found after a healthy period, among few slaves, and if it fails most builds but not all',
   (t) => {
-    for (let seed = 1; seed <= 10; seed += 1) {
+    for (let seed = 1; seed <= 3 * SEEDS; seed += 1) {
       t.ok(
         simulate({ seed, slaves: 3, builds: 500, bad: failureShare(0.2), sick: 1 }).suspected.has(0),
         'of three',
@@ -161,7 +164,7 @@ void t.test('no healthy slave is suspected, whatever packages it builds', (t) =>
     { slaves: 10, builds: 4000, bad: failureShare(0.2), sick: 0.1, spread: 5 },
   ];
   for (const [scenario, options] of scenarios.entries()) {
-    for (let seed = 1; seed <= 3; seed += 1) {
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
       judged += options.builds;
       t.equal(simulate({ seed, ...options }).suspected.size, 0, `scenario ${scenario}, seed ${seed}`);
     }

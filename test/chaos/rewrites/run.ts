@@ -1,9 +1,9 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { WriteMode } from './writer.js';
+import { memoryFolder } from '../../helpers/memory-folder.js';
 
 export interface RewriteOptions {
   /** Reads after which it ends; if some are over HTTP, at least a twentieth of them. */
@@ -39,7 +39,7 @@ const scriptPath = (path: string): string => fileURLToPath(new URL(path, import.
 
 /** Runs a writer, readers, and our own web server, until enough was read. */
 export async function runRewrites(options: RewriteOptions): Promise<RewriteResult> {
-  const folder = mkdtempSync(join(tmpdir(), 'piw-rewrites-'));
+  const folder = mkdtempSync(join(memoryFolder(), 'piw-rewrites-'));
   const output = join(folder, 'www');
   const children: ChildProcess[] = [];
   const [disk, http] = options.readers ?? [1, 1];

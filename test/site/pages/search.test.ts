@@ -1,10 +1,10 @@
 import { existsSync, mkdtempSync, readFileSync, readdirSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import type { SearchRow } from '../../../src/model/project.js';
 import { Site } from '../../../src/site/site.js';
 import { paginate, sampleRows } from '../sample-site.js';
+import { memoryFolder } from '../../helpers/memory-folder.js';
 
 t.setTimeout(120_000);
 
@@ -16,7 +16,7 @@ interface SearchTreeNode {
 }
 
 function setUpSite(publicUrl: string | null = null) {
-  const output = mkdtempSync(join(tmpdir(), 'piw-search-'));
+  const output = mkdtempSync(join(memoryFolder(), 'piw-search-'));
   const site = new Site({ outputPath: output, publicUrl });
   site.setUp();
   const files = (): string[] =>
@@ -50,7 +50,7 @@ void t.test(
   'a search finds every name by itself, and the most downloaded names by each of their words',
   async (t) => {
     const { site, find, files } = setUpSite();
-    const rows = sampleRows(3000);
+    const rows = sampleRows(2000);
     await site.writeSearch(paginate(rows));
     t.ok(files().length > 25, `${files().length} files`);
     for (const [name] of rows) {
@@ -111,7 +111,7 @@ void t.test(
   'writing again touches only files that changed, and removes those no longer needed',
   async (t) => {
     const { site, files, find, output } = setUpSite();
-    const rows = sampleRows(3000);
+    const rows = sampleRows(2000);
     await site.writeSearch(paginate(rows));
     const times = new Map(files().map((file) => [file, statSync(join(output, 'search', file)).ino]));
     await site.writeSearch(paginate(rows.filter(([name]) => name !== 'numpy')));
@@ -128,7 +128,7 @@ void t.test(
 
 void t.test('while the search is rewritten, names that stay are found at every moment', async (t) => {
   const { site, find } = setUpSite();
-  const many = sampleRows(3000);
+  const many = sampleRows(2000);
   const stays = many.filter((_, i) => i % 10 === 0);
   await site.writeSearch(paginate(many));
   const state = { writing: true };
