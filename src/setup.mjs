@@ -24,7 +24,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** For each command: the packages and the compiled code that it needs, and the program that it runs. */
 const COMMANDS = {
-  start: { packages: 'run', code: 'farm', program: ['dist/src/bin.js', 'farm'] },
+  start: { packages: 'run', code: 'farm', program: ['dist/run/bin.js', 'farm'] },
   test: { packages: 'all', code: 'all', program: ['dist/test/run.js'] },
   bench: { packages: 'run', code: 'bench', program: ['dist/test/bench/run.js'] },
   build: { packages: 'run', code: 'farm', program: null },

@@ -111,7 +111,7 @@ const MEMORY_FOLDER = '/dev/shm';
 const MIN_FREE_MEMORY_BYTES = 2 ** 31;
 
 /**
- * Returns the folder for the servers' data and many small files: in memory, if there is enough. Each of some 350 tests
+ * Returns the folder for PostgreSQL's data and many small files: in memory, if there is enough. Each of some 350 tests
  * has a database of its own, and a disk needs four times the processor time to create and delete its files.
  */
 async function memoryFolder(otherwise: string): Promise<string> {
@@ -138,7 +138,7 @@ async function runWithServers(files: readonly string[], interrupted: AbortSignal
     const filesInMemory = join(data, 'files');
     await mkdir(filesInMemory);
     await chmod(filesInMemory, 0o1777);
-    const servers = await startServers(data, print);
+    const servers = await startServers(folder, print, data);
     try {
       const suite = new Suite(files.map((file) => join(HERE, file)));
       interrupted.addEventListener('abort', () => {

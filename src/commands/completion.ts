@@ -32,7 +32,7 @@ ${EXIT_CODES}`;
     const { args } = await this.parse(Completion);
     const script = readCompletionScripts()?.[args.shell];
     if (script === undefined)
-      throw new PiwError('PIW_INTERNAL', 'dist/help.json is missing: npm run build writes it');
+      throw new PiwError('PIW_INTERNAL', 'dist/run/help.json is missing: npm run build writes it');
     process.stdout.write(script);
   }
 }

@@ -1,5 +1,5 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from '../root.js';
 
 /** The help texts by the words after `piw`: of each command and topic, of `exit-codes`, and the overview under ''. */
 export type HelpTexts = Readonly<Record<string, string>>;
@@ -11,7 +11,7 @@ interface RenderedTexts {
   readonly completion: Readonly<Record<string, string>>;
 }
 
-const FILE = fileURLToPath(new URL('../../help.json', import.meta.url));
+const FILE = `${ROOT}dist/run/help.json`;
 
 /** Returns the help texts; undefined if they have not been written. */
 export const readHelpTexts = (): HelpTexts | undefined => readTexts()?.help;

@@ -176,7 +176,7 @@ function childSpecs(
   root: string,
   level: string,
 ): readonly ChildSpec[] {
-  const program = join(root, 'dist', 'src', 'actor-process.js');
+  const program = join(root, 'dist', 'run', 'actor-process.js');
   const counts: Record<string, number> = {
     'the-oracle': settings.oracles,
     'the-scribe': settings.scribes,

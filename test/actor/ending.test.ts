@@ -10,8 +10,8 @@ import { SETTINGS_ENV } from '../../src/config.js';
 import { loadSettings } from '../../src/settings/load.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 
-const ACTOR_ENTRY = fileURLToPath(new URL('../../src/actor-process.js', import.meta.url));
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const ACTOR_ENTRY = fileURLToPath(new URL('../../run/actor-process.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 
 /** Returns whether a process runs; a zombie doesn't. */
 const isRunning = (pid: number): boolean =>

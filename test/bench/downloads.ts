@@ -17,7 +17,7 @@ import { cpuSeconds } from './cpu.js';
 import { logLines, packageOf, filenameOf, type LogShape } from './log-lines.js';
 import { withBenchEnvironment } from './stage.js';
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 /** Rows per COPY, as many as in a message. */
 const COPY_BATCH_ROWS = 10_000;
 const TABLES = ['downloads', 'page_hits', 'file_downloads', 'download_days', 'download_hours', 'logs'];

@@ -82,7 +82,7 @@ export async function withBenchEnvironment<T>(
         }),
       );
       const log = openSync(folder.prepareLog('master.log'), 'a');
-      const bin = join(program.root, 'dist/src/bin.js');
+      const bin = join(program.root, 'dist/run/bin.js');
       const master = spawn(program.node, [bin, 'master', '-q', '-c', config], {
         ...runAs(account),
         stdio: ['ignore', log, log],

@@ -26,7 +26,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const BIN = join(ROOT, 'dist/src/bin.js');
+const BIN = join(ROOT, 'dist/run/bin.js');
 const packages = positionals.length > 0 ? positionals : ['six'];
 const LIMIT_MS = 15 * 60_000;
 const NICE_ARGS = ['-n', values.nice, process.execPath, BIN];

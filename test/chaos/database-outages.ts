@@ -108,7 +108,7 @@ writeFileSync(
   }),
 );
 const logFile = join(folder, 'master.log');
-const bin = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const bin = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const master = spawn(process.execPath, [bin, 'master', '--allow-root', '-c', config], {
   stdio: ['ignore', 'ignore', 'pipe'],
 });

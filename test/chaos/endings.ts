@@ -27,7 +27,7 @@ import { ProcessEntry, allProcesses } from '../helpers/proc.js';
 const { values } = parseArgs({
   options: { kills: { type: 'string', default: '40' }, only: { type: 'string', default: '' } },
 });
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const KILL_WINDOW_MS = 5000;
 const ORPHAN_EXIT_LIMIT_MS = 10_000;
 const END_LIMIT_MS = 20_000;

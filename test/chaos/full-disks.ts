@@ -48,7 +48,7 @@ const VERSIONS = 600;
 const WHEEL_BYTES = 300_000;
 const DISK_MB = 160;
 const RECOVERY_LIMIT_S = 15;
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const PACKAGE_NAME = 'piw-full-disk';
 const BACKEND = `
 import os, zipfile

@@ -32,7 +32,7 @@ const output = join(folder, 'www');
 const farm = spawn(
   process.execPath,
   [
-    join(ROOT, 'dist/src/bin.js'),
+    join(ROOT, 'dist/run/bin.js'),
     'farm',
     '--json',
     '--once',

@@ -18,7 +18,7 @@ import { tarGz } from '../../src/farm/sdist.js';
 import { hashFile } from '../../src/wheels/wheel.js';
 
 const [megabytes = 300, limitMb = 150] = process.argv.slice(2).map(Number);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const BACKEND = `
 import os, zipfile
 def build_wheel(folder, config_settings=None, metadata_directory=None):

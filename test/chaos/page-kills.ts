@@ -84,7 +84,7 @@ let deaths = 0;
 const children: ChildProcess[] = [];
 function start(index: number): void {
   const child = fork(
-    fileURLToPath(new URL('../../src/actor-process.js', import.meta.url)),
+    fileURLToPath(new URL('../../run/actor-process.js', import.meta.url)),
     [TASKS[index] ?? '', '-q'],
     {
       env: { ...process.env, [SETTINGS_ENV]: JSON.stringify(settings) },

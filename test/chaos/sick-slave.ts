@@ -29,7 +29,7 @@ import { withBenchEnvironment, type BenchEnvironment } from '../bench/stage.js';
 import { PLATFORM, someRelease } from '../helpers/rows.js';
 import { SimulatedSlave } from '../helpers/simulated-slave.js';
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const ABI = 'cp311';
 /** Milliseconds that a simulated build takes: a sick slave is quick. */
 const BUILD_MS = { sick: 20, healthy: [40, 200] } as const;

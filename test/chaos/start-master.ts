@@ -26,7 +26,7 @@ export function startMaster(
   };
   const config = folder.writeSecret('master.conf', formatConfig(settings));
   const log = openSync(logFile, 'a');
-  const master = spawn(program.node, [join(program.root, 'dist/src/bin.js'), 'master', '-c', config], {
+  const master = spawn(program.node, [join(program.root, 'dist/run/bin.js'), 'master', '-c', config], {
     ...runAs(folder.account),
     stdio: ['ignore', log, log],
     cwd: folder.path,

@@ -17,7 +17,7 @@ import { packFixture } from '../helpers/sdist.js';
 import { findInstaller } from './installers.js';
 
 t.setTimeout(280_000);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const TITLE = 'uv sync --frozen installs a wheel that was removed and built again after uv lock';
 const NAME = 'piw-fixture-dated';
 const exec = promisify(execFile);

@@ -22,7 +22,7 @@ import { runPiw } from '../helpers/command.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 import { sha256 } from '../helpers/wheel.js';
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const run = promisify(execFile);
 t.setTimeout(330_000);
 

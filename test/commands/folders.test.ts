@@ -4,7 +4,7 @@ import t from 'tap';
 
 t.setTimeout(120_000);
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 /** Folders that can't be created: one is below a file; for the other, Node's recursive mkdir never returns. */
 const IMPOSSIBLE = ['/dev/null/www', '/proc/www/below'];
 // Servers that do not exist.

@@ -15,7 +15,7 @@ import { insertTarget } from '../helpers/rows.js';
 import { makeWheel, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(200_000);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const run = promisify(execFile);
 
 const PLAIN = 'demo-1.0-py3-none-any.whl';

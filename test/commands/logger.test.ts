@@ -21,7 +21,7 @@ import {
   insertPackages,
 } from '../helpers/web-log.js';
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const FARM_TASKS = ['the-oracle', 'lumberjack'];
 
 /** Starts a farm (with `down`, only its database), and creates a folder for logs. */

@@ -14,7 +14,7 @@ import { testDatabase } from '../helpers/database.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 
 t.setTimeout(275_000);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 
 /** Returns the events of a log in JSON; lines that begin with `piw: ` are for the terminal. */
 const parseEvents = (log: string) =>

@@ -15,7 +15,7 @@ import { testDatabase } from '../helpers/database.js';
 import { packFixture } from '../helpers/sdist.js';
 
 t.setTimeout(200_000);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 
 void t.test('slaves use the farm’s own index as an extra index', (t) => {
   const site = { 'public-url': 'https://farm.example' };

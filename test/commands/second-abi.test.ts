@@ -26,7 +26,7 @@ import { insertTarget } from '../helpers/rows.js';
 import { packFixture } from '../helpers/sdist.js';
 
 t.setTimeout(290_000);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const REAL_REQUIREMENT = process.env['PIW_TEST_REAL'];
 const SAMPLE = 'piw-sample-native==1.0';
 const FALLS_BACK = 'piw-fixture-falls-back==1.0';

@@ -24,7 +24,7 @@ import { packFixture } from '../helpers/sdist.js';
 
 t.setTimeout(120_000);
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 
 /** Starts `piw slave`, which is killed at the end of the test. */
 function startSlave(args: readonly string[], env: NodeJS.ProcessEnv = {}) {

@@ -14,7 +14,7 @@ import { testDatabase } from '../helpers/database.js';
 import { countDownloads, wheelPath, insertPackages } from '../helpers/web-log.js';
 
 t.setTimeout(120_000);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const WHEEL = wheelPath('demo');
 
 /** Creates an output path with one wheel, a database with it, and a farm that `startFarm` starts. */

@@ -32,7 +32,7 @@ import { sha256 } from '../helpers/wheel.js';
 /** What an earlier version left behind; its README says what is in it. */
 const FIXTURE = fileURLToPath(new URL('../../../test/fixtures/installation-of-schema-15/', import.meta.url));
 const SCHEMA_VERSION = 15;
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 
 t.setTimeout(330_000);
 

@@ -15,7 +15,7 @@ import { commandName } from '../../src/commands/names.js';
 import { natsAddress, uniquePrefix } from './bus.js';
 import { runHere, type CommandResult } from './command-here.js';
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 
 /** Runs `piw` without a terminal, until it exits. */
 export type PiwRunner = (...args: readonly string[]) => Promise<CommandResult>;

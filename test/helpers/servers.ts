@@ -19,17 +19,23 @@ interface Servers {
 }
 
 /**
- * Starts both as a farm does, with their data in a new folder under `parent`. Every user must be able to enter
- * `parent`, because the servers do not run as root even if this process does. Throws the farm's error if one can't be
- * started.
+ * Starts both as a farm does, with their data in new folders under `parent`, that of PostgreSQL under `databaseParent`.
+ * Every user must be able to enter them, because the servers do not run as root even if this process does. Throws the
+ * farm's error if one can't be started.
  */
-export async function startServers(parent: string, log: (line: string) => void): Promise<Servers> {
+export async function startServers(
+  parent: string,
+  log: (line: string) => void,
+  databaseParent = parent,
+): Promise<Servers> {
   const account = unprivilegedAccount();
   const folder = DataFolder.open(join(parent, 'servers'), account);
+  const databaseFolder =
+    databaseParent === parent ? folder : DataFolder.open(join(databaseParent, 'servers'), account);
   const started: ManagedProcess[] = [];
   const stop = async () => {
     await Promise.all(started.map(async (server) => server.stop()));
-    folder.close();
+    for (const each of new Set([folder, databaseFolder])) each.close();
   };
   const onFailure = (error: Error) => {
     log(error.message);
@@ -39,7 +45,7 @@ export async function startServers(parent: string, log: (line: string) => void):
     const signal = new AbortController().signal;
     const nats = await startNats({ folder, python, prefix: 'piw', log, onFailure, signal });
     started.push(nats.process);
-    const postgres = await startPostgres({ folder, log, onFailure, signal });
+    const postgres = await startPostgres({ folder: databaseFolder, log, onFailure, signal });
     started.push(postgres.process);
     await prepareDatabases(postgres.adminDsn);
     return { nats: nats.master, dsn: postgres.adminDsn, stop };

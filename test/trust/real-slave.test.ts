@@ -20,7 +20,7 @@ import { startHostileFarm } from './stage.js';
 
 t.setTimeout(200_000);
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 
 /** Prepares a slave: its configuration, its key in a file next to it, and a function that runs it. */

