@@ -16,7 +16,7 @@
  *   protocols   model
  *   model       nothing of ours
  *
- * errors, log, nearest, units, version and concurrency are for everybody; model, and the types of protocols, for every room above bus.
+ * errors, log, nearest, root, units, version and concurrency are for everybody; model, and the types of protocols, for every room above bus.
  */
 
 /** The domain room that an actor is the face of. An actor that isn't listed has none. */
@@ -33,7 +33,7 @@ const FACES = {
 const DOMAINS = ['builder', 'database', 'monitor', 'pypi', 'site', 'weblog', 'wheels'];
 
 const OURS = '^(actors|src|test)/';
-const EVERYBODYS = '^src/((errors|log|nearest|units|version)[.]ts$|concurrency/)';
+const EVERYBODYS = '^src/((errors|log|nearest|root|units|version)[.]ts$|concurrency/)';
 
 /** `folder` imports nothing of ours but itself, what is for everybody, and what matches `allowed`. */
 function only(name, comment, folder, ...allowed) {

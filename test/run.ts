@@ -24,7 +24,7 @@ import { type TestFileResult, TestFile } from './helpers/test-file.js';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 /** Folders without tests of the suite: programs that take long, and inputs of tests. */
 const EXCLUDED_FOLDERS = ['bench', 'chaos', 'fixtures'];
-const MAX_JOBS = 4;
+const MAX_JOBS = 6;
 
 interface Counts {
   passed: number;
@@ -75,7 +75,7 @@ class Suite {
 
   async run(env: NodeJS.ProcessEnv): Promise<Counts> {
     // Tests spend more time waiting for servers and timers than computing.
-    const jobs = Math.min(MAX_JOBS, availableParallelism() + 1);
+    const jobs = Math.min(MAX_JOBS, availableParallelism() + 2);
     await Promise.all(Array.from({ length: jobs }, async () => this.#work(env)));
     return this.#counts;
   }

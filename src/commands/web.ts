@@ -1,6 +1,7 @@
+import { statSync } from 'node:fs';
 import { Flags } from '@oclif/core';
 import type { Settings } from '../config.js';
-import { rethrowUnexpected } from '../errors.js';
+import { PiwError, rethrowUnexpected } from '../errors.js';
 import { aborted } from '../concurrency/abort.js';
 import { startWebServer, type AnsweredRequest } from '../web/web-server.js';
 import type { Log } from '../log.js';
@@ -60,6 +61,8 @@ ${EXIT_CODES}`;
     const { count, ...otherFlags } = flags;
     const settings = this.settings(otherFlags);
     const { 'output-path': root } = settings;
+    if (statSync(root, { throwIfNoEntry: false })?.isDirectory() !== true)
+      throw new PiwError('PIW_CONFIG', `the output path ${root} is not a folder`);
     const signal = createShutdownSignal();
     const log = this.createLog('web', flags, settings);
     const counter = count ? await this.#startCounter(settings, log) : undefined;

@@ -13,7 +13,7 @@ import { build } from 'esbuild';
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const outdir = join(root, 'dist/run');
 
-const { metafile } = await build({
+const options = {
   absWorkingDir: root,
   entryPoints: {
     bin: 'dist/src/bin.js',
@@ -38,10 +38,17 @@ const { metafile } = await build({
   legalComments: 'inline',
   metafile: true,
   logLevel: 'warning',
-});
+};
 
-const written = new Set(Object.keys(metafile.outputs).map((path) => join(root, path)));
-for (const name of fs.readdirSync(outdir)) {
-  if (!written.has(join(outdir, name))) fs.rmSync(join(outdir, name));
+/** Deletes what an earlier version of the program has left in the folder. */
+function removeStaleOutput(outputs) {
+  const written = new Set(Object.keys(outputs).map((path) => join(root, path)));
+  for (const name of fs.readdirSync(outdir)) {
+    if (!written.has(join(outdir, name))) fs.rmSync(join(outdir, name));
+  }
 }
-fs.chmodSync(join(outdir, 'bin.js'), 0o755);
+
+build(options).then(({ metafile }) => {
+  removeStaleOutput(metafile.outputs);
+  fs.chmodSync(join(outdir, 'bin.js'), 0o755);
+});

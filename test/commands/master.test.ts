@@ -21,7 +21,7 @@ const parseEvents = (log: string) =>
   log
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('piw: '))
-    .map((line) => JSON.parse(line) as { readonly name: string; readonly event: string });
+    .map((line) => JSON.parse(line) as Readonly<Record<'name' | 'level' | 'event', string>>);
 
 void t.test('a master does not start with an invalid watch list', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-watch-')), 'list');
@@ -118,6 +118,8 @@ for (const mode of ['a process per task', 'one process']) {
           '--allow-superuser',
           '--dev-mode',
           '--register-targets',
+          '--debug',
+          'slave-driver',
         ],
         ...[
           '--pypi-simple',
@@ -179,6 +181,8 @@ for (const mode of ['a process per task', 'one process']) {
         ['master', ...CAST.map(({ task }) => task)].filter((task) => !atWork.includes(task)),
         [],
       );
+      const debugged = new Set(events.filter(({ level }) => level === 'debug').map(({ name }) => name));
+      t.same([...debugged], ['slave-driver'], '--debug');
       t.match(
         parseEvents(slave.stderr()).find(({ event }) => event === 'build succeeded'),
         { level: 'info', name: 'slave', slave: Number, package: 'piw-sample-native', lease: Number },

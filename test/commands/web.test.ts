@@ -9,7 +9,7 @@ import type { RawSettings } from '../../src/config.js';
 import { formatConfig } from '../../src/settings/config-file.js';
 import type { Database } from '../../src/database/pool.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
-import { runTask } from '../helpers/command.js';
+import { runPiw, runTask } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
 import { countDownloads, wheelPath, insertPackages } from '../helpers/web-log.js';
 
@@ -106,4 +106,11 @@ void t.test('piw web counts nothing with --no-count, and serves even without a u
   t.match(unable.log(), /downloads are not counted code=/);
   t.equal(await unable.stop(), 0);
   t.equal(await countDownloads(db), 0);
+});
+
+void t.test('piw web does not start without a folder to serve', async (t) => {
+  const path = join(mkdtempSync(join(tmpdir(), 'piw-web-')), 'missing');
+  const { code, err } = await runPiw(['web', '-c', '/dev/null', '-o', path, '--no-count']);
+  t.equal(code, 2);
+  t.match(err, `piw: the output path ${path} is not a folder. Correct the configuration;`);
 });
