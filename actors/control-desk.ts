@@ -22,10 +22,9 @@ export interface SupervisorHooks {
 }
 
 /**
- * Executes an administrator's orders. Every master has one, and each order goes to one of them. It writes PAUSE to
- * the database before passing it on, so that actors that start later find it. It also raises a condition while no
- * process is at work as Big Brother, who does that for all other tasks; while he is missing, it does so for all of
- * them.
+ * Executes an administrator's orders. Every master has a control desk, and each order goes to one of them. It writes
+ * PAUSE to the database before passing it on, so that actors that start later find it. Big Brother raises the
+ * conditions of missing tasks; the desk raises Big Brother's own and, while Big Brother is missing, those of all tasks.
  *
  * It is the only actor that runs in the supervisor's own process, because it has to outlive its children: it ends that
  * process, it knows whether the children are still starting, it raises conditions about those that are missing, and it

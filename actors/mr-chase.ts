@@ -194,7 +194,7 @@ export class MrChase extends Actor {
     const message = {
       transfer_id: transfer.id,
       package: importing.request.package,
-      // An administrator's file replaces whatever is there.
+      // If the name is taken, the configuration decides between a build tag and a refusal.
       rebuilt: true,
       past,
     };

@@ -142,14 +142,14 @@ begin
 end
 $$;
 
--- Two transactions that change the same version don't see each other's work: when one logs a build and
--- the other deletes one, each could make the queue right for its own half, and leave it wrong for both.
--- So whoever makes the queue right for a version holds it until it commits; the second to come looks
--- when the first is done.
+-- Two transactions that change the same version don't see each other's changes: if one logs a build while the
+-- other deletes one, each would refresh the queue from its own snapshot, and the result would be wrong. So a
+-- transaction locks a version before it refreshes the version's rows of the queue, and keeps the lock until it
+-- commits.
 --
--- Holds versions, by number, so that of two who want the same the one waits for the other, and never
--- each for the other. It shares the lock of the targets, which who adds one has alone for a moment:
--- either that one sees these versions, or they see the target.
+-- Locks versions in the order of their ids, so that two transactions can't deadlock. Also takes the lock of the
+-- targets, shared; adding a target takes it exclusively for a moment, so that either the new target's transaction
+-- sees these versions, or this transaction sees the new target.
 create function hold_versions(ids bigint[]) returns void language plpgsql as $$
 begin
     perform pg_advisory_xact_lock_shared(7367033);

@@ -1,8 +1,9 @@
--- What a package falls back to on PyPy, or without a GIL, doesn't keep its extension from being built for CPython.
+-- A pure wheel that a package falls back to on PyPy, or without a GIL, doesn't keep its extension from being built for
+-- CPython.
 
 -- Which kinds of Python a wheel serves of those that its tags admit, of which tag_covers has the sum: `all`, or
--- `pypy` or `free-threaded` or both, joined with a dot. See reachOf in src/wheels/tags.ts. For a few days this
--- stood in the migration before: what was made then has it, and nothing is done here.
+-- `pypy` or `free-threaded` or both, joined with a dot. See reachOf in src/wheels/tags.ts. For a few days
+-- migration 3 did this: a database that was created then already has the column, and is left as it is.
 create temporary table narrowed (
     filename text, version_id bigint, py text, abi text, platform text, reach text
 ) on commit drop;

@@ -123,8 +123,8 @@ do $$ begin
 end $$;
 revoke execute on function make_log_months, drop_log_months from public;
 
--- Who writes downloads shares this lock, who deletes files has it alone: so no download comes in for a file that
--- is on its way out.
+-- Writers of downloads take this lock shared, and deletes of files take it exclusively, so that no download is
+-- inserted for a file that is being deleted.
 create function hold_files() returns trigger language plpgsql as $$
 begin
     perform pg_advisory_xact_lock(7367035);

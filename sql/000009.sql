@@ -5,10 +5,10 @@ alter table builds
     add column reason text,
     -- What is unusual about a success.
     add column remark text,
-    -- What it was made from and with: see Provenance in src/protocols/fields.ts.
+    -- What it was made from and with: see Provenance in src/model/fields.ts.
     add column provenance jsonb;
 
--- See CoreMetadata in src/protocols/fields.ts; null for files published before this column existed.
+-- See CoreMetadata in src/model/fields.ts; null for files published before this column existed.
 alter table files add column core_metadata jsonb;
 
 -- As before, with the three new columns.

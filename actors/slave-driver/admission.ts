@@ -33,12 +33,12 @@ interface AdmissionOptions {
 }
 
 /**
- * Decides which slaves may connect. A slave of another version, or with a target that can't exist, is answered
- * BYE. Any other gets its slave id from the database, and a session, unless its user has too many.
+ * Decides which slaves may connect. A slave of another protocol version, or with a target that can't exist, is answered
+ * BYE. Any other gets its slave id from the database, and a session, unless its user starts sessions too fast.
  */
 export class Admission {
   readonly #options: AdmissionOptions;
-  /** Users over the limit of sessions, so that the log warns once per user. */
+  /** Users that start sessions too fast, so that the log warns once per user. */
   readonly #usersOverSessionLimit = new Set<string>();
 
   constructor(options: AdmissionOptions) {

@@ -6,7 +6,7 @@ import type { BuiltMessage } from '../../src/protocols/slave-driver.js';
 /** The transfer of one file of a build: what the slave announced, and what verification found. */
 export interface FileTransfer {
   readonly file: FileState;
-  /** The transfer's id; once a receiver expects the file, the id that the receiver chose. */
+  /** The transfer's id; once the file is announced, the id in the File Juggler's answer to EXPECT. */
   transferId: string;
   metadataSha256: string | undefined;
   /** The name under which it was published; its build tag may differ from the announced one. */

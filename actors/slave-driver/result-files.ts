@@ -17,7 +17,7 @@ type NameConflict = Extract<VerifyAnswer, { verb: 'REFUSED' | 'TAKEN' }>;
 
 /** How many times one file may arrive damaged before the build is requeued: the package is not to blame. */
 const MAX_DAMAGED_TRANSFERS = 5;
-/** Seconds after which a slave asks again whether its file can be taken. */
+/** Seconds after which a slave asks again whether its file can be accepted. */
 const RETRY_AFTER_S = 5;
 /** The limit for all files of one build together, in multiples of the limit for a single file. */
 const BUILD_SIZE_FACTOR = 2;
@@ -36,7 +36,7 @@ interface ResultFilesOptions {
 /**
  * The Slave Driver's decision on a file that a slave has sent. A file is `listed` when the database has it for a build.
  *
- *   taken     it is published, or a file of the same name that another build has published serves this build, too
+ *   accepted  it is published, or a file of the same name that another build has published serves this build, too
  *   damaged   bytes were lost or changed in transit; the slave is asked to send it again
  *   rebuilt   an earlier build for the same target has published a file of this name; when the slave has sent the new
  *             one again, that gets a build tag
@@ -46,11 +46,11 @@ interface ResultFilesOptions {
  *   wait      the farm's own disk has a problem; what has arrived is kept, and the slave asks again
  */
 export type FileVerdict =
-  | { readonly is: 'taken' | 'damaged' | 'rebuilt' | 'unlisted' }
+  | { readonly is: 'accepted' | 'damaged' | 'rebuilt' | 'unlisted' }
   | { readonly is: 'given up' | 'refused'; readonly reason: string }
   | { readonly is: 'wait'; readonly reason: string; readonly seconds: number };
 
-const TAKEN: FileVerdict = { is: 'taken' };
+const ACCEPTED: FileVerdict = { is: 'accepted' };
 
 /**
  * Has the File Juggler receive, verify and publish the files of a build, and resolves conflicts with published files of
@@ -77,7 +77,7 @@ export class ResultFiles {
     return bytes > maxBytes ? `its files total ${bytes} bytes, above the limit of ${maxBytes}` : undefined;
   }
 
-  /** Announces the files of a build to the File Juggler. Returns `wait` if its disk has a problem, else `taken`. */
+  /** Announces the files of a build to the File Juggler. Returns `wait` if its disk has a problem, else `accepted`. */
   async expect({ user }: SlaveState, { files }: BuildState): Promise<FileVerdict> {
     try {
       for (const transfer of files) {
@@ -88,7 +88,7 @@ export class ResultFiles {
         });
         transfer.transferId = transfer_id;
       }
-      return TAKEN;
+      return ACCEPTED;
     } catch (error) {
       if (!isDiskError(error)) throw error;
       return { is: 'wait', reason: error.message, seconds: RETRY_AFTER_S };
@@ -114,7 +114,7 @@ export class ResultFiles {
         transfer.metadataSha256 = verdict.metadata_sha256;
         transfer.requiresPython = verdict.requires_python;
         transfer.coreMetadata = verdict.core_metadata;
-        return TAKEN;
+        return ACCEPTED;
       case 'AGAIN':
         this.#options.log.warning('file arrived damaged', {
           slave: slave.slaveId,
@@ -187,7 +187,7 @@ export class ResultFiles {
       if (verb !== 'TAKEN' || !isRebuildOf(build.lease, origin)) {
         transfer.served = true;
         await this.#forget(transfer);
-        return TAKEN;
+        return ACCEPTED;
       }
       this.#options.log.info('wheel was rebuilt and gets a build tag', fields);
       return { is: 'rebuilt' };

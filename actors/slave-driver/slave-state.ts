@@ -9,8 +9,9 @@ import type { BuildLease } from '../../src/model/lease-state.js';
  * What a slave is doing, by the last messages between it and the master:
  *
  *   idle      it sent HELLO, or received DONE; it is about to ask for work
- *   waiting   it received SLEEP: there is no work for it, or it is not allowed any
- *   resting   it sent REST: it can't work now
+ *   waiting   it received SLEEP: there is no work for it, or it may not have any (the farm is paused, it was put to sleep,
+ *             its target is not registered, several of its builds in a row failed because of its environment)
+ *   resting   it received SLEEP because it sent REST (its machine can't work now), or because it is set aside
  *   building  it received BUILD
  *   sending   it received SEND
  *   gone      it sent or received BYE
@@ -36,7 +37,7 @@ export class SlaveState {
   targetRegistered: boolean;
   #activity: SlaveActivity = 'idle';
   #lease: BuildLease | undefined;
-  /** Monotonic time, ms, when the last request that granted or renewed its lease, as its answer confirmed, was sent. */
+  /** When the last successful request for its lease or for a renewal of it was sent: monotonic time, ms. */
   renewedAt = -Infinity;
   /** The answer that granted the lease, kept until the slave has acknowledged it. */
   pendingOrder: BuildOrder | undefined;

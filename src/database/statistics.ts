@@ -10,8 +10,8 @@ type CountedStatistics = Omit<
   | 'disk_free'
   | 'conditions'
 > & {
-  readonly builds_unlucky_last_hour: number;
-  readonly builds_unlucky_last_day: number;
+  readonly builds_unsuccessful_last_hour: number;
+  readonly builds_unsuccessful_last_day: number;
 };
 
 /**
@@ -50,18 +50,22 @@ export async function readStatistics(db: Queryable): Promise<Statistics> {
        select
          ${sumWhere('builds_last_hour', `${IS_BUILD_COUNT} and ${IN_LAST_HOUR}`)},
          ${sumWhere('builds_last_day', IS_BUILD_COUNT)},
-         ${sumWhere('builds_unlucky_last_hour', `${IS_UNLUCKY_COUNT} and ${IN_LAST_HOUR}`)},
-         ${sumWhere('builds_unlucky_last_day', IS_UNLUCKY_COUNT)},
+         ${sumWhere('builds_unsuccessful_last_hour', `${IS_UNSUCCESSFUL_COUNT} and ${IN_LAST_HOUR}`)},
+         ${sumWhere('builds_unsuccessful_last_day', IS_UNSUCCESSFUL_COUNT)},
          ${sumWhere('downloads_last_day', `step = 'hour' and figure = 'downloads'`)},
          ${sumWhere('downloads_last_month', `step = 'day' and figure = 'downloads'`)}
        from recent) r`,
   );
   if (!row) throw new Error('the statistics query returned no row');
-  const { builds_unlucky_last_hour: unluckyInHour, builds_unlucky_last_day: unluckyInDay, ...counted } = row;
+  const {
+    builds_unsuccessful_last_hour: unsuccessfulInHour,
+    builds_unsuccessful_last_day: unsuccessfulInDay,
+    ...figures
+  } = row;
   return {
-    ...counted,
-    builds_succeeded_last_hour: counted.builds_last_hour - unluckyInHour,
-    builds_succeeded_last_day: counted.builds_last_day - unluckyInDay,
+    ...figures,
+    builds_succeeded_last_hour: figures.builds_last_hour - unsuccessfulInHour,
+    builds_succeeded_last_day: figures.builds_last_day - unsuccessfulInDay,
     slaves: [],
     disk_total: 0,
     disk_free: 0,
@@ -76,7 +80,7 @@ const FARM_FIGURES = [
 ];
 const IS_BUILD_COUNT = `step = 'minute' and figure = 'builds'`;
 /** Builds that failed for good, and those that are retried. */
-const IS_UNLUCKY_COUNT = `step = 'minute' and figure in ('builds_failed', 'builds_retried')`;
+const IS_UNSUCCESSFUL_COUNT = `step = 'minute' and figure in ('builds_failed', 'builds_retried')`;
 const IN_LAST_HOUR = `began > date_trunc('minute', now()) - interval '1 hour'`;
 
 const sumWhere = (name: string, condition: string): string =>

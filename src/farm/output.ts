@@ -97,9 +97,11 @@ export class SiteOutput {
 async function listPackages(bus: Bus): Promise<readonly string[]> {
   const database = new ProtocolClient(bus, oracle, undefined, PATIENT_TIMEOUTS);
   const packageNames: string[] = [];
-  for (let names = ['']; names.length > 0; packageNames.push(...names)) {
-    ({ names } = await database.request('INDEX', { after: packageNames.at(-1) ?? '', limit: 10_000 }));
-  }
+  let page: readonly string[];
+  do {
+    ({ names: page } = await database.request('INDEX', { after: packageNames.at(-1) ?? '', limit: 10_000 }));
+    packageNames.push(...page);
+  } while (page.length > 0);
   return packageNames;
 }
 

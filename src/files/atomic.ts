@@ -108,14 +108,14 @@ export function moveIntoPlace(temporary: string, path: string): void {
   });
 }
 
-/** Replaces a file atomically. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE. */
+/** Replaces a file atomically. Throws as diskError() does. */
 export function replaceFile(path: string, content: string | Uint8Array): void {
   moveIntoPlace(writeTemporary(path, content), path);
 }
 
 /**
  * Makes `name` a symbolic link to the file `target` in the same folder, so that replacing `target` replaces both at
- * once. Does nothing if the link is already there. Throws PIW_DISK_FULL or PIW_NOT_WRITABLE.
+ * once. Does nothing if the link is already there. Throws as diskError() does.
  */
 export function ensureSymlink(folder: string, name: string, target: string): void {
   const path = join(folder, name);

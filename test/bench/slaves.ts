@@ -157,8 +157,10 @@ async function main({
     answers: answerLatencies.length,
     answerP99: quantile(answerLatencies, 0.99),
     longestFreeze,
-    // Without the first second and the last one, which are incomplete.
-    slowestSecond: Math.min(...buildsPerSecond.slice(1, Math.floor(seconds)).map((n) => n)),
+    // Without the first second and the last one, which are incomplete. A second without builds has no element.
+    slowestSecond: Math.min(
+      ...Array.from({ length: Math.floor(seconds) - 1 }, (_, i) => buildsPerSecond[i + 1] ?? 0),
+    ),
   };
 }
 
