@@ -31,6 +31,8 @@ const BACKLOG_POLL_INTERVAL_S = 2;
 const REWIND_INTERVAL_S = 60;
 /** Maximum pages in memory, due and not yet due, above which the backlog isn't read. */
 const MAX_LOADED_PAGES = { ready: 500, waiting: 20_000 };
+/** The priority in the queue of the pages that show all packages and that nobody installs from. */
+const SITE_WIDE = 'site-wide';
 /** Pages of priority front, which people install from, that are with Scribes at once. */
 const FRONT_WORKERS = 8;
 /** Low-priority pages get one worker at a 1:4 duty cycle, pausing at most 500 ms. */
@@ -53,12 +55,13 @@ const STALLED_RETRY_INTERVAL_MS = 3000;
  * and are written at once when that one succeeds.
  *
  * Build logs, project pages alone, and compression are done one at a time, with a pause after each: a storm
- * of failed builds makes thousands of them, and they must not slow down the next grants.
+ * of failed builds makes thousands of them, and they must not slow down the next grants. The search and the sitemap,
+ * which take minutes for a large index, have a worker of their own.
  */
 export class TheSecretary extends Actor {
   /** The pages with requests, by key. */
   readonly #pages = new Map<string, PendingPage>();
-  readonly #queue: WorkQueue<PagePriority>;
+  readonly #queue: WorkQueue<PagePriority | typeof SITE_WIDE>;
   readonly #backlog: Backlog;
   readonly #writer: PageWriter;
   /** Revisions for pages that are not in the backlog: they are due again after every start. */
@@ -83,12 +86,15 @@ export class TheSecretary extends Actor {
       serials,
       bufferMs: settings.bufferS * 1000,
     });
-    this.#queue = new WorkQueue<PagePriority>(this.clock, {
+    this.#queue = new WorkQueue<PagePriority | typeof SITE_WIDE>(this.clock, {
       pools: [
         { priorities: ['front'], workers: FRONT_WORKERS },
         { priorities: ['projects', 'rest'], workers: 1, rest: LOW_PRIORITY_REST },
+        // These take long, and longer still if their Scribe is killed: nobody notices before the timeout.
+        { priorities: [SITE_WIDE], workers: 1 },
       ],
-      priorityOf: (key) => this.#pages.get(key)?.priority ?? 'rest',
+      priorityOf: (key) =>
+        key === 'SEARCH' || key === 'SITEMAP' ? SITE_WIDE : (this.#pages.get(key)?.priority ?? 'rest'),
       process: (key, freeWorker) => this.#process(key, freeWorker),
       retry: RETRY_DELAY,
       probeIntervalMs: STALLED_RETRY_INTERVAL_MS,

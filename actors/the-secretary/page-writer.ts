@@ -25,12 +25,12 @@ const ROOT_INTERVAL_MS = 10_000;
  */
 const SITE_WIDE_TIME_SHARE = 1 / 50;
 /**
- * Timeouts of requests to a Scribe, milliseconds: `siteWide` for site-wide pages, `page` for others. That
- * for the root is `ROOT_TIMEOUT_FACTOR` times as long as the root took last time, between `root` and `siteWide`: if a
- * Scribe is killed while it writes the root, another one soon starts again.
+ * Timeouts of requests to a Scribe, milliseconds: `page` for pages that are not site-wide. That for a site-wide page is
+ * `SITE_WIDE_TIMEOUT_FACTOR` times as long as it took last time, but at least `root` or `siteWide`, and at most `longest`:
+ * if a Scribe is killed while it writes the page, another one soon starts again.
  */
-const SCRIBE_TIMEOUT_MS = { page: 20_000, root: 10_000, siteWide: 600_000 };
-const ROOT_TIMEOUT_FACTOR = 4;
+const SCRIBE_TIMEOUT_MS = { page: 20_000, root: 10_000, siteWide: 60_000, longest: 600_000 };
+const SITE_WIDE_TIMEOUT_FACTOR = 4;
 
 /** The pages that become due because another page was written. */
 interface FollowUps {
@@ -68,7 +68,7 @@ interface PageWriterOptions {
 export class PageWriter {
   readonly #options: PageWriterOptions;
   #scribe: ProtocolClient<typeof scribe.verbs>;
-  readonly #siteWideScribe: ProtocolClient<typeof scribe.verbs>;
+  #longestTimeoutMs = SCRIBE_TIMEOUT_MS.longest;
   /** The last duration of each site-wide page, milliseconds. */
   readonly #lastDurationsMs = new Map<string, number>();
   /** Writes of the root are numbered: the last one that was started, and the last one that was completed. */
@@ -78,14 +78,13 @@ export class PageWriter {
 
   constructor(options: PageWriterOptions) {
     this.#options = options;
-    const scribeClient = (ms: number) =>
-      new ProtocolClient(options.bus, scribe, undefined, { timeoutMs: ms, patienceMs: ms });
-    this.#scribe = scribeClient(SCRIBE_TIMEOUT_MS.page);
-    this.#siteWideScribe = scribeClient(SCRIBE_TIMEOUT_MS.siteWide);
+    const ms = SCRIBE_TIMEOUT_MS.page;
+    this.#scribe = new ProtocolClient(options.bus, scribe, undefined, { timeoutMs: ms, patienceMs: ms });
   }
 
-  /** From now on, uses this timeout for pages that are not site-wide, and doesn't retry if no Scribe is running. */
+  /** From now on, waits no longer than this for a page, and doesn't retry if no Scribe is running. */
   setShutdownTimeout(timeoutMs: number): void {
+    this.#longestTimeoutMs = timeoutMs;
     this.#scribe = new ProtocolClient(this.#options.bus, scribe, undefined, { timeoutMs, once: true });
   }
 
@@ -115,9 +114,9 @@ export class PageWriter {
       return { ...followUps, cooldownMs: this.#cooldownMs(verb, durationMs) };
     } catch (error) {
       // The timeout may have been too short: the next attempt gets twice as long.
-      if (page.key === ROOT_PAGE) {
-        const assumedMs = ((clock.monotonicMs() - began) * 2) / ROOT_TIMEOUT_FACTOR;
-        this.#lastDurationsMs.set(ROOT_PAGE, Math.max(this.lastDurationMs(page), assumedMs));
+      if (page.key === ROOT_PAGE || SITE_WIDE_KINDS.has(verb)) {
+        const assumedMs = ((clock.monotonicMs() - began) * 2) / SITE_WIDE_TIMEOUT_FACTOR;
+        this.#lastDurationsMs.set(page.key, Math.max(this.lastDurationMs(page), assumedMs));
       }
       throw error;
     }
@@ -167,7 +166,7 @@ export class PageWriter {
         break;
       case 'SEARCH':
       case 'SITEMAP':
-        await this.#siteWideScribe.request(verb, {}).finally(freeWorker);
+        await this.#scribe.request(verb, {}, this.#siteWideTimeout(verb)).finally(freeWorker);
         break;
       default:
         throw new Error(`no Scribe writes ${verb}`);
@@ -214,8 +213,17 @@ export class PageWriter {
   }
 
   #rootTimeout(): { timeoutMs: number; patienceMs: number } {
-    const wantedMs = ROOT_TIMEOUT_FACTOR * (this.#lastDurationsMs.get(ROOT_PAGE) ?? 0);
-    const ms = Math.min(Math.max(wantedMs, SCRIBE_TIMEOUT_MS.root), SCRIBE_TIMEOUT_MS.siteWide);
+    return this.#timeout(this.#lastDurationsMs.get(ROOT_PAGE) ?? 0, SCRIBE_TIMEOUT_MS.root);
+  }
+
+  /** The first write may take long, and a second Scribe that writes the same would need as much memory again. */
+  #siteWideTimeout(key: string): { timeoutMs: number; patienceMs: number } {
+    return this.#timeout(this.#lastDurationsMs.get(key) ?? Infinity, SCRIBE_TIMEOUT_MS.siteWide);
+  }
+
+  #timeout(lastMs: number, shortestMs: number): { timeoutMs: number; patienceMs: number } {
+    const wantedMs = Math.max(SITE_WIDE_TIMEOUT_FACTOR * lastMs, shortestMs);
+    const ms = Math.min(wantedMs, this.#longestTimeoutMs);
     return { timeoutMs: ms, patienceMs: ms };
   }
 

@@ -30,6 +30,7 @@ class FakeScribe extends Actor {
   rootLatch: Promise<void> | undefined;
   readonly packed: (string | null)[] = [];
   searches = 0;
+  searchLatch: Promise<void> | undefined;
   /** How many of the next requests fail. */
   failuresLeft = 0;
 
@@ -62,8 +63,9 @@ class FakeScribe extends Actor {
       SITEMAP: () => done,
       PROJECT: ({ package: name }) => write(`PROJECT ${name}`),
       LOG: ({ build_id }) => write(`LOG ${build_id}`),
-      SEARCH: () => {
+      SEARCH: async () => {
         this.searches += 1;
+        await this.searchLatch;
         return done;
       },
     });
@@ -419,5 +421,16 @@ void t.test('a Scribe that was killed while writing the root does not delay it f
   await until(() => pages.roots.length === 1);
   pages.rootLatch = undefined;
   await until(() => pages.roots.length === 2, 30_000);
+  open();
+});
+
+void t.test('a log does not wait for a Scribe that was killed while writing the search', async (t) => {
+  const { pages, client, start } = await stage(t);
+  let open: () => void = () => undefined;
+  pages.searchLatch = new Promise((resolve) => (open = resolve));
+  start(0.1);
+  await until(() => pages.searches === 1);
+  await client.request('LOG', { build_id: 7 });
+  await until(() => pages.requests.includes('LOG 7'), 10_000);
   open();
 });
