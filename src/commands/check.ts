@@ -8,11 +8,12 @@ import type { ProjectSelection } from '../check/sample.js';
 import { checkServed } from '../check/served.js';
 import { parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
+import { formatCount } from '../monitor/figures.js';
 import { formatTable } from '../monitor/table.js';
+import { ProgressLine } from './progress-line.js';
 
 /** Delays before a suspected fault is checked again, ms: a page is rewritten in a moment, the root within ten seconds. */
 const RECHECK_DELAYS_MS = [500, 3000, 12_000];
-const PROGRESS_INTERVAL_MS = 500;
 
 export default class Check extends PiwCommand {
   static override summary = 'Check an output path or a web server against all rules for an index.';
@@ -97,7 +98,10 @@ ${EXIT_CODES}`;
         faultReport.add(fault);
       },
       progress: (done, of) => {
-        progress.show(done, of, faultReport.faultCount);
+        progress.show(
+          () =>
+            `${formatCount(done)} of ${formatCount(of)} packages, ${formatCount(faultReport.faultCount)} faults`,
+        );
       },
       signal: createShutdownSignal(),
     };
@@ -190,30 +194,3 @@ class FaultReport {
     ];
   }
 }
-
-/** A progress line on the terminal, redrawn in place. */
-class ProgressLine {
-  readonly #enabled: boolean;
-  #lastShownAt = 0;
-  #width = 0;
-
-  constructor(enabled: boolean) {
-    this.#enabled = enabled;
-  }
-
-  show(done: number, of: number, faults: number): void {
-    const now = performance.now();
-    if (!this.#enabled || now - this.#lastShownAt < PROGRESS_INTERVAL_MS) return;
-    this.#lastShownAt = now;
-    const text = `${formatCount(done)} of ${formatCount(of)} packages, ${formatCount(faults)} faults`;
-    process.stderr.write(`\r${text.padEnd(this.#width)}`);
-    this.#width = text.length;
-  }
-
-  clear(): void {
-    if (this.#width > 0) process.stderr.write(`\r${' '.repeat(this.#width)}\r`);
-    this.#width = 0;
-  }
-}
-
-const formatCount = (count: number): string => count.toLocaleString('en');

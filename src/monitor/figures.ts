@@ -5,11 +5,11 @@ import { formatDuration } from './slave-table.js';
 /** A label, and the text for it. */
 export type FigureRow = readonly [label: string, text: string];
 
-const formatCount = (n: number): string => n.toLocaleString('en');
+export const formatCount = (n: number): string => n.toLocaleString('en');
 const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
 /** Formats a size with three digits and a decimal unit: `12 bytes`, `1.20 MB`. */
-function formatBytes(bytes: number): string {
+export function formatBytes(bytes: number): string {
   const unit = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
   const number = unit === 0 ? String(bytes) : (bytes / 1000 ** unit).toPrecision(3);
   return `${number} ${UNITS[unit] ?? ''}`;

@@ -1,20 +1,18 @@
 import {
   closeSync,
   existsSync,
-  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
   rmSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { PiwError, errorMessage } from '../errors.js';
 import { canAccess, chownTo, type Account } from './privileges.js';
 import { makeFolders, undefinedIfMissing } from '../files/disk.js';
-import { findRunningPid, startTime } from './process.js';
+import { acquireLock } from './folder-lock.js';
 
 /** The format of the data folder; a folder with another number belongs to another version of piw. */
 const FORMAT = 1;
@@ -66,7 +64,7 @@ export class DataFolder {
         `${account?.name ?? 'this user'} can't write to the data folder ${path}`,
       );
     }
-    folder.#acquireLock();
+    acquireLock(folder.#lock, { folder: `the data folder ${path}`, holder: 'another farm' });
     try {
       folder.#checkFormat();
     } catch (error) {
@@ -113,38 +111,6 @@ export class DataFolder {
   /** Unlocks the folder for other farms. */
   close(): void {
     rmSync(this.#lock, { force: true });
-  }
-
-  /**
-   * Locks the folder. The lock is a file with the id and the start time of its process. It is written under another
-   * name and then linked into place, so that nobody sees it incomplete; the lock of a dead process is replaced.
-   */
-  #acquireLock(): void {
-    const ownLock = `${this.#lock}.${process.pid}`;
-    const handle = openSync(ownLock, 'w', 0o600);
-    writeSync(handle, `${process.pid} ${startTime(process.pid)}\n`);
-    closeSync(handle);
-    try {
-      for (let attempt = 0; attempt < 3; attempt += 1) {
-        try {
-          linkSync(ownLock, this.#lock);
-          return;
-        } catch (error) {
-          if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-        }
-        const holder = findRunningPid(this.read(LOCK) ?? '');
-        if (holder !== undefined) {
-          throw new PiwError(
-            'PIW_IN_USE',
-            `the data folder ${this.path} is in use by another farm (process ${holder})`,
-          );
-        }
-        rmSync(this.#lock, { force: true });
-      }
-      throw new PiwError('PIW_IN_USE', `another farm is just locking the data folder ${this.path}`);
-    } finally {
-      rmSync(ownLock, { force: true });
-    }
   }
 
   #checkFormat(): void {
