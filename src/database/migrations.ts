@@ -44,10 +44,10 @@ export async function installedVersion(db: Queryable): Promise<number> {
   return row?.schema_version ?? 0;
 }
 
-export const newerError = (installed: number, required: number): PiwError =>
+export const newerError = (installed: number, required: number, subject = 'the database'): PiwError =>
   new PiwError(
     'PIW_DATABASE_NEWER',
-    `the database is at schema version ${installed}, which is newer than version ${required} of this piw`,
+    `${subject} is at schema version ${installed}, which is newer than version ${required} of this piw`,
   );
 
 export const noRoleError = (user: string): PiwError =>
@@ -81,22 +81,12 @@ export async function migrate(
   );
   try {
     return await database.transaction(async (db) => {
-      // Without the lock, two concurrent migrations would both find no tables.
-      await db.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+      await lockMigrations(db);
       const from = await installedVersion(db);
       const to = schemaVersion();
       if (from > to) throw newerError(from, to);
-      for (const { number, sql } of migrations()) {
-        if (number <= from) continue;
-        await db.query(sql());
-        await db.query(
-          `insert into configuration (schema_version) values ($1)
-           on conflict (id) do update set schema_version = excluded.schema_version`,
-          [number],
-        );
-      }
-      await db.query(`update installation set name = $1 where name = ''`, [hostname()]);
-      await grantPrivileges(db, options.user);
+      await applyMigrations(db, from, to);
+      await completeInstallation(db, options.user);
       return { from, to };
     });
   } finally {
@@ -105,6 +95,30 @@ export async function migrate(
 }
 
 const MIGRATION_LOCK = 0x706977;
+
+/** Waits until no other transaction migrates the database: two at once would both find no tables. */
+export async function lockMigrations(db: Queryable): Promise<void> {
+  await db.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+}
+
+/** Applies the migrations after version `from`, up to version `to`. */
+export async function applyMigrations(db: Queryable, from: number, to: number): Promise<void> {
+  for (const { number, sql } of migrations()) {
+    if (number <= from || number > to) continue;
+    await db.query(sql());
+    await db.query(
+      `insert into configuration (schema_version) values ($1)
+       on conflict (id) do update set schema_version = excluded.schema_version`,
+      [number],
+    );
+  }
+}
+
+/** Names the installation after this host, if it is new, and grants `user` the privileges that a master needs. */
+export async function completeInstallation(db: Queryable, user: string): Promise<void> {
+  await db.query(`update installation set name = $1 where name = ''`, [hostname()]);
+  await grantPrivileges(db, user);
+}
 
 async function grantPrivileges(db: Queryable, user: string): Promise<void> {
   const [role] = await db.query<{ me: boolean; quoted: string; schema: string }>(

@@ -1,4 +1,6 @@
 import { userInfo } from 'node:os';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
 import copyStreams from 'pg-copy-streams';
 import { onAbort } from '../concurrency/abort.js';
@@ -21,6 +23,17 @@ export interface Queryable {
 export interface Transaction extends Queryable {
   /** Runs `sql`, a COPY … FROM STDIN, with `rows` as its input in PostgreSQL's text format. */
   copy(sql: string, rows: string): Promise<void>;
+  /** Does the same with more rows than fit into memory. Returns how many there were. */
+  copyFrom(sql: string, rows: Readable): Promise<number>;
+}
+
+/** The connection of a transaction that sees the database as it was at one moment, and changes nothing. */
+export interface Snapshot extends Queryable {
+  /**
+   * Runs `sql`, a COPY … TO STDOUT, and has `consume` read its output in PostgreSQL's text format to the end. Returns the
+   * number of rows.
+   */
+  copyTo(sql: string, consume: (rows: Readable) => Promise<void>): Promise<number>;
 }
 
 /** Connections per process. An actor that needs more at once waits; PostgreSQL's default limit for all is 100. */
@@ -122,6 +135,35 @@ export class Database implements Queryable {
   }
 
   /**
+   * Runs `work` in a transaction that sees the database as it is now, however long it takes. It is not retried, because
+   * `work` may have side effects elsewhere.
+   */
+  async snapshot<T>(work: (db: Snapshot) => Promise<T>): Promise<T> {
+    return await this.#withRetry(async () => {
+      const client = await this.#pool.connect();
+      let failure: Error | undefined;
+      const onError = (error: Error) => (failure = error);
+      client.on('error', onError);
+      try {
+        await client.query('begin isolation level repeatable read read only');
+        const result = await work({
+          query: (sql, values = []) => runQuery(client, sql, values),
+          copyTo: (sql, consume) => copyTo(client, sql, consume),
+        });
+        await client.query('commit');
+        return result;
+      } catch (error) {
+        // A COPY that was broken off leaves a connection on which nothing else can run.
+        failure = error instanceof Error ? error : new Error(errorMessage(error));
+        throw error;
+      } finally {
+        client.off('error', onError);
+        client.release(failure);
+      }
+    }, 1);
+  }
+
+  /**
    * Calls `onHint` whenever the channel is notified, and after each (re)connection, because notifications may have been
    * lost before it. A notification is only ever a hint.
    */
@@ -159,10 +201,10 @@ export class Database implements Queryable {
   }
 
   /**
-   * Runs `operation`, up to MAX_ATTEMPTS times while it conflicts with other transactions; PostgreSQL has then rolled
+   * Runs `operation`, up to `maxAttempts` times while it conflicts with other transactions; PostgreSQL has then rolled
    * it back. Converts errors of the driver to PIW_DATABASE or PIW_DATABASE_FAULT.
    */
-  async #withRetry<T>(operation: () => Promise<T>): Promise<T> {
+  async #withRetry<T>(operation: () => Promise<T>, maxAttempts = MAX_ATTEMPTS): Promise<T> {
     return await retry(operation, (error, failures) => {
       const errorKind = error instanceof PiwError ? undefined : classifyDatabaseError(error);
       if (errorKind === undefined) throw error;
@@ -172,7 +214,7 @@ export class Database implements Queryable {
           `the database rejected a query: ${errorMessage(error)} (SQLSTATE ${sqlState(error)})`,
           { cause: error },
         );
-      if (errorKind === 'retry' && failures < MAX_ATTEMPTS)
+      if (errorKind === 'retry' && failures < maxAttempts)
         return Math.random() * MAX_RETRY_PAUSE_MS * failures;
       const text = `${SERVER_PROBLEMS[errorKind].text}: ${errorMessage(error)}`;
       this.#problemMonitor.recordFailure(errorKind, text);
@@ -191,6 +233,7 @@ export class Database implements Queryable {
       const result = await work({
         query: (sql, values = []) => runQuery(client, sql, values),
         copy: (sql, rows) => copy(client, sql, rows),
+        copyFrom: (sql, rows) => copyFrom(client, sql, rows),
       });
       await client.query('commit');
       return result;
@@ -228,6 +271,24 @@ async function copy(client: pg.PoolClient, sql: string, rows: string): Promise<v
     stream.once('finish', resolve);
     stream.end(Buffer.from(rows, 'utf8'));
   });
+}
+
+async function copyFrom(client: pg.PoolClient, sql: string, rows: Readable): Promise<number> {
+  const stream = client.query(copyStreams.from(sql));
+  await pipeline(rows, stream);
+  return stream.rowCount;
+}
+
+async function copyTo(
+  client: pg.PoolClient,
+  sql: string,
+  consume: (rows: Readable) => Promise<void>,
+): Promise<number> {
+  const stream = client.query(copyStreams.to(sql));
+  await consume(stream);
+  // The number of rows follows the last of them; it has been read once the next statement is complete.
+  await client.query('select 1');
+  return stream.rowCount;
 }
 
 const statementNames = new Map<string, string>();
