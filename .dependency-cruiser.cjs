@@ -5,6 +5,7 @@
  *   farm        the cast, and everything below
  *   actors      actor, bus, transfer, and the one domain room that the actor is the face of
  *   slave       actor, bus, transfer, builder
+ *   backup      database, servers, wheels, files
  *   doctor      actor, bus, builder, check, database, settings
  *   check, web  site, wheels, files
  *   servers     bus, actor, files
@@ -162,6 +163,12 @@ module.exports = {
       '^src/(actor|bus|transfer|builder|protocols|model)/',
     ),
     only('check', 'The checker reads what the site wrote.', '^src/check/', '^src/(site|wheels|files|model)/'),
+    only(
+      'backup',
+      'A backup consists of the database and the published files.',
+      '^src/backup/',
+      '^src/(database|servers|wheels|files)/',
+    ),
     only(
       'doctor',
       'The doctor examines what every room needs of a machine.',

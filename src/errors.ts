@@ -145,6 +145,25 @@ export const ERRORS = {
   PIW_REFUSED: { exit: 1, advice: 'Change the request, and try again.' },
   PIW_PAUSED: { exit: 1, advice: 'piw resume lets it continue; then try again.' },
   PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or pass --yes.' },
+  PIW_NOT_EMPTY: {
+    exit: 1,
+    advice: 'Nothing is overwritten: name an empty one, or move away what is there.',
+  },
+  PIW_NO_BACKUP: {
+    exit: 1,
+    advice: 'Name a folder that piw backup has written; run it again to complete one that was interrupted.',
+  },
+  PIW_BACKUP_DAMAGED: { exit: 1, advice: 'Use another copy of this backup, or an earlier one.' },
+  PIW_FILES_MISSING: {
+    exit: 1,
+    advice:
+      'Put them back, or pass --drop-missing: their records are then dropped, and they are built again.',
+  },
+  PIW_RESTORE_RIGHTS: {
+    exit: 2,
+    advice:
+      'Create the database with this role as its owner (sudo -u postgres createdb --owner ROLE NAME), or use the DSN of a superuser.',
+  },
   PIW_NOT_BUILT: { exit: 1, advice: 'Above is a line with the cause and the log of each.' },
   PIW_INTERRUPTED: { exit: 130, advice: 'Run it again to complete it.' },
   PIW_ACTOR_FAILING: { exit: 70, advice: 'The log says why the task keeps ending.' },

@@ -163,7 +163,7 @@ export async function startNats({
 }
 
 /** The file of the slaves' users, beside nats.conf: a server includes only files from that folder or below. */
-const USERS_FILE = 'nats-slaves.conf';
+export const USERS_FILE = 'nats-slaves.conf';
 
 /** Returns the users of this machine's slaves and those added by hand; drops this machine's slaves of earlier starts. */
 function mergeUsers(
