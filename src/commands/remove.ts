@@ -1,5 +1,8 @@
 import { Args, Flags } from '@oclif/core';
+import { ProtocolClient } from '../actor/client.js';
+import type { Bus } from '../bus/bus.js';
 import { PiwError } from '../errors.js';
+import { oracle } from '../protocols/oracle.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './confirm.js';
@@ -15,6 +18,7 @@ ${EXIT_CODES}`;
     '<%= config.bin %> remove six 1.16.0',
     '<%= config.bin %> remove six 1.16.0 --yes --skip="withdrawn by its author"',
     '<%= config.bin %> remove six --all-versions',
+    '<%= config.bin %> remove six --all-versions --builds',
   ];
   static override args = {
     package: Args.string({ ignoreStdin: true, required: true, description: 'name of the package' }),
@@ -37,6 +41,12 @@ ${EXIT_CODES}`;
       description: 'remove the whole package',
       exclusive: ['yank'],
     }),
+    builds: Flags.boolean({
+      default: false,
+      description:
+        'remove only builds, with their files and downloads: the package and its versions stay, and wait to be built again',
+      exclusive: ['yank', 'skip', 'no-rebuild'],
+    }),
     ...natsFlags,
     ...queueFlags('import-queue'),
   };
@@ -56,16 +66,20 @@ ${EXIT_CODES}`;
       throw new PiwError('PIW_USAGE', 'give either a version, or --all-versions for the whole package');
     }
     const skip = flags.skip ?? (flags['no-rebuild'] ? 'removed by an administrator' : null);
-    const subject = wholePackage ? `all of ${name}` : `${name} ${String(args.version)}`;
+    const versionedName = wholePackage ? `all of ${name}` : `${name} ${String(args.version)}`;
+    const subject = flags.builds ? `the builds of ${versionedName}` : versionedName;
     if (!flags.yes && !(await confirm(`${flags.yank ? 'Yank' : 'Remove'} ${subject}?`))) {
       throw new PiwError('PIW_UNCONFIRMED', 'nothing was changed');
     }
     const bus = await this.connect(this.settings(flags));
     try {
       const chaseClient = createChaseClient(bus);
-      if (args.version === undefined) await chaseClient.request('REMPKG', { package: name, skip });
-      else
-        await chaseClient.request('REMVER', { package: name, version: args.version, skip, yank: flags.yank });
+      const removeVersion = (version: string) =>
+        chaseClient.request('REMVER', { package: name, version, skip, yank: flags.yank });
+      if (args.version !== undefined) await removeVersion(args.version);
+      else if (!flags.builds) await chaseClient.request('REMPKG', { package: name, skip });
+      // One request each, so that a package with many versions neither times out nor keeps other requests waiting.
+      else for (const version of await builtVersions(bus, name)) await removeVersion(version);
     } finally {
       await bus.drain();
     }
@@ -73,7 +87,21 @@ ${EXIT_CODES}`;
       flags.yank || skip !== null
         ? ''
         : ' What is still in the followed index will be built again; --skip prevents that.';
-    this.log(`${flags.yank ? 'Yanked' : 'Removed'} ${subject}.${rebuildNote}`);
+    this.log(`${flags.yank ? 'Yanked' : 'Removed'} ${subject}.${flags.builds ? '' : rebuildNote}`);
     return { package: name, version: args.version ?? null, skip };
   }
+}
+
+/** Returns the versions of a package that a registered target has a build of, or that have files. Throws PIW_UNKNOWN_PACKAGE. */
+async function builtVersions(bus: Bus, name: string): Promise<readonly string[]> {
+  const client = new ProtocolClient(bus, oracle, undefined, { timeoutMs: 10_000 });
+  const { project } = await client.request('PROJECT', { package: name });
+  if (project === null) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name}`);
+  const withFiles = new Set(project.files.map(({ version }) => version));
+  return project.versions
+    .filter(
+      ({ version, targets }) =>
+        withFiles.has(version) || targets.some(({ build_id: buildId }) => buildId !== null),
+    )
+    .map(({ version }) => version);
 }

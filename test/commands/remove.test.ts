@@ -1,13 +1,15 @@
 import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { checkOutput } from '../../src/check/output.js';
 import type { Fault } from '../../src/check/faults.js';
+import { logBuilds } from '../../src/database/builds.js';
+import { addReleases } from '../../src/database/versions.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 import { piwRunner, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
-import { insertTarget } from '../helpers/rows.js';
+import { insertTarget, someBuild, someRelease } from '../helpers/rows.js';
 import { makeWheel } from '../helpers/wheel.js';
 
 t.setTimeout(120_000);
@@ -67,4 +69,84 @@ void t.test('a removed package leaves no log and no broken link', async (t) => {
   await until(async () => (await checkFaults()).length === 0, 60_000).catch(() => undefined);
   t.same(await checkFaults(), []);
   t.ok(existsSync(join(output, 'project/other/index.html')), 'the other package is untouched');
+});
+
+/** Starts a farm that writes no pages, with two versions of demo that have failed to build. */
+async function farmWithFailures(t: Test) {
+  const { db, dsn } = await testDatabase(t);
+  await insertTarget(db, 'cp311');
+  await addReleases(db, 'demo', 'feed', [someRelease('1.0'), someRelease('2.0')]);
+  await logBuilds(db, [someBuild('1.0'), someBuild('2.0')]);
+  const output = mkdtempSync(join(tmpdir(), 'piw-remove-'));
+  const tasks = ['the-oracle', 'mr-chase', 'file-juggler', 'the-secretary', 'the-scribe'];
+  const settings = runTasks(t, tasks, { dsn, 'output-path': output });
+  const versionsOf = async (table: 'builds' | 'queue') =>
+    (
+      await db.query<{ version: string }>(
+        `select version from ${table} join versions using (version_id) order by version`,
+      )
+    ).map(({ version }) => version);
+  return { db, piw: piwRunner(settings), versionsOf };
+}
+
+void t.test('a removed version is built again, unless --skip says why not', async (t) => {
+  const { db, piw, versionsOf } = await farmWithFailures(t);
+  t.same([await versionsOf('builds'), await versionsOf('queue')], [['1.0', '2.0'], []]);
+  const refusals = [
+    [['remove', 'demo', '1.0'], 'piw: nothing was changed. Answer y at the terminal, or pass --yes.\n'],
+    [['remove', '-y', 'nothing', '1.0'], 'piw: there is no package nothing. Check the name.\n'],
+    [['remove', '-y', 'demo', '9.9'], 'piw: there is no version 9.9 of demo. Check the version.\n'],
+    [['remove', '-y', 'nothing', '--all-versions'], 'piw: there is no package nothing. Check the name.\n'],
+  ] as const;
+  for (const [args, err] of refusals) t.same(await piw(...args), { code: 1, out: '', err }, args.join(' '));
+  t.same(await versionsOf('builds'), ['1.0', '2.0'], 'nothing was removed');
+
+  t.same(await piw('remove', '-y', 'demo', '1.0'), {
+    code: 0,
+    out: 'Removed demo 1.0. What is still in the followed index will be built again; --skip prevents that.\n',
+    err: '',
+  });
+  t.same([await versionsOf('builds'), await versionsOf('queue')], [['2.0'], ['1.0']]);
+  const skips = async () =>
+    (await db.query<{ skip: string | null }>('select skip from versions order by version')).map(
+      ({ skip }) => skip,
+    );
+  t.same(await piw('remove', '-y', '-s', 'demo', '1.0'), { code: 0, out: 'Removed demo 1.0.\n', err: '' });
+  t.same([await skips(), await versionsOf('queue')], [['removed by an administrator', null], []]);
+  t.match(await piw('remove', '-y', 'demo', '2.0', '--skip'), { code: 0 });
+  t.same(await skips(), ['removed by an administrator', 'removed by an administrator'], '--skip is a flag');
+  t.match(await piw('remove', '-y', 'demo', '2.0', '--skip=withdrawn'), { code: 0 });
+  t.same([await skips(), await versionsOf('queue')], [['removed by an administrator', 'withdrawn'], []]);
+  t.match(await piw('remove', '-y', 'demo', '--all-versions', '--skip=all of it'), { code: 0 });
+  t.same(await db.query('select package, skip from packages'), [{ package: 'demo', skip: 'all of it' }]);
+  t.match(await piw('remove', '-y', 'demo', '--all-versions'), { code: 0 });
+  t.same(await db.query('select package from packages'), []);
+});
+
+void t.test('with --builds the package and its versions stay, and wait to be built', async (t) => {
+  const { db, piw, versionsOf } = await farmWithFailures(t);
+  t.same(await piw('remove', '-y', 'demo', '2.0', '--builds'), {
+    code: 0,
+    out: 'Removed the builds of demo 2.0.\n',
+    err: '',
+  });
+  t.same([await versionsOf('builds'), await versionsOf('queue')], [['1.0'], ['2.0']]);
+  t.same(await piw('remove', '-y', 'demo', '--all-versions', '--builds'), {
+    code: 0,
+    out: 'Removed the builds of all of demo.\n',
+    err: '',
+  });
+  t.same([await versionsOf('builds'), await versionsOf('queue')], [[], ['1.0', '2.0']]);
+  t.same(await db.query('select version, skip from versions order by version'), [
+    { version: '1.0', skip: null },
+    { version: '2.0', skip: null },
+  ]);
+  t.match(await piw('remove', '-y', 'nothing', '--all-versions', '--builds'), {
+    code: 1,
+    err: 'piw: there is no package nothing.',
+  });
+  t.match(await piw('remove', '-y', 'demo', '1.0', '--builds', '--skip'), {
+    code: 2,
+    err: "--builds and -s can't be used together",
+  });
 });
