@@ -7,10 +7,12 @@ import t, { type Test } from 'tap';
 import type { CloudGazerSettings } from '../../actors/cloud-gazer.js';
 import { TheOracle } from '../../actors/the-oracle.js';
 import { ProtocolClient } from '../../src/actor/client.js';
+import type { Bus } from '../../src/bus/bus.js';
 import { acceptRemoval } from '../../src/database/feed.js';
 import { Database } from '../../src/database/pool.js';
 import { addTarget } from '../../src/database/targets.js';
 import { builds } from '../../src/protocols/builds.js';
+import { orders } from '../../src/protocols/control.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { testDatabase } from '../helpers/database.js';
 import { FakePypi, World, randomWorld, type FakePypiOptions } from '../helpers/fake-pypi.js';
@@ -23,6 +25,7 @@ const LARGE = 205;
 
 interface FollowingFarm {
   readonly db: Database;
+  readonly bus: Bus;
   readonly logLines: string[];
   /** Kills the Cloud Gazer and the Architect with SIGKILL, and starts new ones. */
   kill(): Promise<void>;
@@ -88,6 +91,7 @@ async function follow(
   const bus = await testBus(t, prefix);
   return {
     db,
+    bus,
     logLines,
     kill: async () => {
       await running.stop();
@@ -466,6 +470,30 @@ void t.test(
     t.equal(next?.status, 200);
   },
 );
+
+void t.test('a paused Cloud Gazer requests nothing of the index until it is resumed', async (t) => {
+  const world = smallWorld(1);
+  const pypi = await FakePypi.start(world);
+  t.teardown(() => pypi.close());
+  const { db, bus, logLines } = await follow(t, pypi);
+  await until(async () => (await db.query('select from feed where compared is not null')).length === 1);
+  const order = new ProtocolClient(bus, orders);
+  await order.publish('PAUSE', { task: '*' });
+  await until(() => logLines.some((line) => line.includes('paused')));
+  release(world, 'p1', '1.0');
+  // Requests that it had begun before it was paused.
+  let before = -1;
+  await until(() => {
+    const unchanged = pypi.requests.length === before;
+    before = pypi.requests.length;
+    return unchanged;
+  });
+  // On its clock, ten polls.
+  await new Promise((resolve) => setTimeout(resolve, 333));
+  t.equal(pypi.requests.length, before);
+  await order.publish('RESUME', { task: '*' });
+  await until(async () => (await offeredVersions(db)) === 'p0 1.0, p1 1.0');
+});
 
 void t.test('the root is followed if the configured changelog does not exist', async (t) => {
   const world = smallWorld(3);

@@ -1,6 +1,8 @@
 import t, { type Test } from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
+import { orders } from '../../src/protocols/control.js';
 import { slaveDriver, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
+import { until } from '../helpers/bus.js';
 import { ABI, slaveHello, testMaster } from '../helpers/master.js';
 import { STATS, ScriptedSession } from '../helpers/session.js';
 import { makeWheel } from '../helpers/wheel.js';
@@ -164,6 +166,29 @@ void t.test('a late request about an old lease does not affect the new one', asy
   t.equal(await slaveSession.request('BUILT'), 'DONE');
   slaveSession.lease = newLease;
   t.equal(await slaveSession.request('BUSY'), 'CONT');
+});
+
+void t.test('a paused Slave Driver answers SLEEP to slaves without work, and takes results', async (t) => {
+  const { bus, db, session, logLines } = await stage(t);
+  const working = session();
+  await working.request('HELLO');
+  t.equal(await working.request('IDLE'), 'BUILD');
+  const order = new ProtocolClient(bus, orders);
+  await order.publish('PAUSE', { task: '*' });
+  await until(() => logLines.some((line) => /slave-driver.* paused/.test(line)));
+  const idle = new ProtocolClient(bus, slaveDriver, [slaveDriver.name, 'slave', 'idle'], { timeoutMs: 5000 });
+  t.match(await idle.request('HELLO', { ...slaveHello(), clock: Date.now() }), { verb: 'HELLO' });
+  t.match(await idle.request('IDLE', { stats: STATS }), { verb: 'SLEEP', paused: true });
+  t.equal(await working.request('BUSY'), 'CONT');
+  t.equal(await working.request('BUILT'), 'SEND');
+  await working.send();
+  t.equal(await working.request('SENT'), 'DONE');
+  t.same(await db.query('select status from builds'), [{ status: true }]);
+  await order.publish('RESUME', { task: '*' });
+  await until(async () => {
+    const answer = await idle.request('IDLE', { stats: STATS });
+    return answer.verb === 'SLEEP' && !answer.paused;
+  });
 });
 
 void t.test('two sessions of one user are two slaves', async (t) => {

@@ -190,6 +190,92 @@ void t.test(
   },
 );
 
+/** Starts a farm that takes imports and writes no pages, with CPython 3.11 and 3.9. */
+async function setUpImports(t: Test) {
+  const stage = await setUp(t);
+  await insertTarget(stage.db, 'cp39');
+  runTasks(t, ['the-oracle', 'mr-chase', 'file-juggler'], stage.settings, { prefix: stage.settings.prefix });
+  const folder = mkdtempSync(join(tmpdir(), 'piw-import-'));
+  const builds = () =>
+    stage.db.query(
+      `select package, version, abi, b.status, duration::text, output, array_agg(filename order by filename) as files
+       from builds b join versions v using (version_id) join packages using (package_id)
+         join targets using (target_id) join files f using (build_id)
+       group by b.build_id, package, version, abi order by build_id`,
+    );
+  return { ...stage, folder, builds };
+}
+
+void t.test(
+  'the files of an import are one build, of the package, version, ABI, duration and log that are given',
+  async (t) => {
+    const { piw, folder, builds, output } = await setUpImports(t);
+    const log = join(folder, 'log.txt');
+    writeFileSync(log, 'a log of our own\n');
+    const [first, second] = [
+      await makeWheel(folder, { name: 'first', version: '1.0' }),
+      await makeWheel(folder, { name: 'second', version: '2.0' }),
+    ];
+    t.match(await piw('import', '-y', first, second), {
+      code: 0,
+      out: 'Imported 2 files as first 1.0.\n',
+    });
+    const files = ['first-1.0-py3-none-any.whl', 'second-2.0-py3-none-any.whl'];
+    const derived = { package: 'first', version: '1.0', abi: 'cp39', status: true, duration: '00:00:00' };
+    t.same(
+      await builds(),
+      [{ ...derived, output: 'Imported manually by piw import.\n', files }],
+      'package and version are those of the first file, and the ABI is the lowest',
+    );
+    t.same(
+      readdirSync(join(output, 'simple', 'first'))
+        .filter((name) => name.endsWith('.whl'))
+        .sort(),
+      files,
+    );
+
+    const third = await makeWheel(folder, { name: 'third', version: '3.0' });
+    const identity = ['--package', 'Other.Name', '--package-version', '7.1', '--abi', 'cp311'];
+    t.match(await piw('import', '-y', third, ...identity, '--duration', '1h30m', '--output', log), {
+      code: 0,
+      out: 'Imported 1 file as other-name 7.1.\n',
+    });
+    t.same((await builds())[1], {
+      package: 'other-name',
+      version: '7.1',
+      abi: 'cp311',
+      status: true,
+      duration: '01:30:00',
+      output: 'a log of our own\n',
+      files: ['third-3.0-py3-none-any.whl'],
+    });
+
+    const tagged = await makeWheel(folder, { name: 'tagged', tag: 'cp311-cp311-linux_x86_64' });
+    t.match(await piw('import', '-y', tagged), { code: 0 });
+    t.match((await builds())[2], { abi: 'cp311' }, 'the ABI in the name of the file');
+  },
+);
+
+void t.test('--delete deletes the files of a successful import, and of no other', async (t) => {
+  const { piw, folder, builds } = await setUpImports(t);
+  const wheel = await makeWheel(folder);
+  const failures = [
+    [['-d', wheel], 1, /^piw: nothing was imported\. Answer y at the terminal, or pass --yes\./],
+    [['-y', '-d', '--abi', 'cp399', wheel], 1, /^piw: the ABI cp399 is not registered\. /],
+    [['-y', '-d', '--output', join(folder, 'none.txt'), wheel], 2, /none\.txt can't be read/],
+    [['-y', '-d', wheel, join(folder, 'none-1.0-py3-none-any.whl')], 1, /none-1\.0-py3-none-any\.whl/],
+  ] as const;
+  for (const [args, code, err] of failures) {
+    const ran = await piw('import', ...args);
+    t.match(ran, { code, out: '', err }, args.join(' '));
+    t.ok(existsSync(wheel), args.join(' '));
+  }
+  t.same(await builds(), []);
+  t.match(await piw('import', '--yes', '--delete', wheel), { code: 0 });
+  t.notOk(existsSync(wheel));
+  t.match(await builds(), [{ package: 'demo', version: '1.0' }]);
+});
+
 void t.test(
   'every command rejects an unknown value of --on-duplicate-filename, under its former name, too',
   async (t) => {

@@ -10,6 +10,7 @@ import { writeSampleIndex } from '../../src/farm/sample-index.js';
 import { startWebServer } from '../../src/web/web-server.js';
 import { control, slaveControl } from '../../src/protocols/control.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
+import { runHere } from '../helpers/command-here.js';
 import { testDatabase } from '../helpers/database.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 
@@ -21,7 +22,9 @@ const parseEvents = (log: string) =>
   log
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('piw: '))
-    .map((line) => JSON.parse(line) as Readonly<Record<'name' | 'level' | 'event', string>>);
+    .map(
+      (line) => JSON.parse(line) as { readonly name: string; readonly event: string; readonly level: string },
+    );
 
 void t.test('a master does not start with an invalid watch list', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-watch-')), 'list');
@@ -80,6 +83,24 @@ void t.test('a master does not start with an unknown task in --debug', (t) => {
   t.end();
 });
 
+void t.test('neither a master nor a slave runs as root, unless it is told to', async (t) => {
+  const getuid = process.getuid?.bind(process);
+  process.getuid = () => 0;
+  t.teardown(() => {
+    if (getuid) process.getuid = getuid;
+  });
+  t.same(await runHere('master', ['-c', '/dev/null']), {
+    code: 2,
+    out: '',
+    err: 'piw: the master does not run as root unless --allow-root is given. Run it as an ordinary user.\n',
+  });
+  t.same(await runHere('slave', ['-c', '/dev/null']), {
+    code: 2,
+    out: '',
+    err: 'piw: a slave does not run as root unless --allow-root is given. Run it as an ordinary user.\n',
+  });
+});
+
 for (const mode of ['a process per task', 'one process']) {
   void t.test(
     `a master with ${mode} builds, pauses, resumes and quits`,
@@ -119,7 +140,7 @@ for (const mode of ['a process per task', 'one process']) {
           '--dev-mode',
           '--register-targets',
           '--debug',
-          'slave-driver',
+          'slave_driver',
         ],
         ...[
           '--pypi-simple',
@@ -181,8 +202,11 @@ for (const mode of ['a process per task', 'one process']) {
         ['master', ...CAST.map(({ task }) => task)].filter((task) => !atWork.includes(task)),
         [],
       );
-      const debugged = new Set(events.filter(({ level }) => level === 'debug').map(({ name }) => name));
-      t.same([...debugged], ['slave-driver'], '--debug');
+      t.same(
+        [...new Set(events.filter(({ level }) => level === 'debug').map(({ name }) => name))],
+        ['slave-driver'],
+        'only the task that --debug names logs debug messages',
+      );
       t.match(
         parseEvents(slave.stderr()).find(({ event }) => event === 'build succeeded'),
         { level: 'info', name: 'slave', slave: Number, package: 'piw-sample-native', lease: Number },

@@ -67,6 +67,7 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
   ['import', 'FILES is missing; the command is piw import FILES...'],
   ['rebuild', 'PART is missing; the command is piw rebuild PART [PACKAGE].'],
   ['queue numpy 1.0', 'unexpected argument "1.0"; the command is piw queue [PACKAGE].'],
+  ['remove six 1.0 1.1', 'unexpected argument "1.1"; the command is piw remove PACKAGE [VERSION].'],
   ['monitor now', 'unexpected argument "now"; the command is piw monitor.'],
   ['remove six', 'give either a version, or --all-versions for the whole package.'],
   ['actor', 'TASK is missing; piw actor --list shows the tasks.'],

@@ -24,6 +24,23 @@ void t.test('tables of a newer version are refused and left as they are', async 
   await t.rejects(checkSchemaVersion(db), { code: 'PIW_DATABASE_NEWER' });
 });
 
+void t.test('an upgrade that fails halfway leaves the database as it was', async (t) => {
+  const { db, dsn } = await emptyDatabase(t);
+  for (const number of [1, 2, 3, 4]) await db.query(await readFile(join(SQL, `00000${number}.sql`), 'utf8'));
+  // A later migration creates a table of this name.
+  await db.query(
+    'insert into configuration (schema_version) values (4); create table installation (mine int)',
+  );
+  const state = async () =>
+    await db.query(
+      `select relname, relkind, (select schema_version from configuration) as version
+       from pg_class where relnamespace = current_schema()::regnamespace order by relname`,
+    );
+  const before = await state();
+  await t.rejects(migrate(dsn, { user: userOf(dsn) }), { message: /"installation" already exists/ });
+  t.same(await state(), before);
+});
+
 void t.test('after the migration, pure wheels that PyPy had built serve only PyPy', async (t) => {
   const { db, dsn } = await emptyDatabase(t);
   // Tables of version 2, with a package whose extension PyPy doesn't build, and a pure package.
