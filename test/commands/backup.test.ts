@@ -14,6 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -48,7 +49,7 @@ import { PLATFORM, insertSlave, insertTarget, someBuild, someRelease } from '../
 import { fileStateOf, sha256 } from '../helpers/wheel.js';
 
 t.setTimeout(300_000);
-const BIN = fileURLToPath(new URL('../../src/bin.js', import.meta.url));
+const BIN = fileURLToPath(new URL('../../run/bin.js', import.meta.url));
 const FIXTURE = fileURLToPath(new URL('../../../test/fixtures/installation-of-schema-15/', import.meta.url));
 
 const userOf = (dsn: string): string => decodeURIComponent(new URL(dsn).username);
@@ -464,7 +465,8 @@ void t.test('a wheel that is removed during the backup is left out, and its reco
   await until(() => hasFileList(folder));
   await deleteBuilds(farm.db, 'demo', '2.0');
   rmSync(join(farm.output, 'simple/demo/demo-2.0-py3-none-any.whl'));
-  writeFileSync(pipe, '');
+  // Not synchronously: the backup runs in this process, and may not have opened the pipe yet.
+  await writeFile(pipe, '');
   const { code, out } = await running;
   t.equal(code, 1);
   t.match(jsonOf(out), {

@@ -86,7 +86,7 @@ export async function runRewrites(options: RewriteOptions): Promise<RewriteResul
           for (let i = 0; i < disk; i += 1) startReader(output);
           if (http === 0) return;
           start(
-            '../../../src/bin.js',
+            '../../../run/bin.js',
             ['web', '-o', output, '--port', '0', '-c', '/dev/null', '--no-count'],
             ({ port }) => {
               for (let i = 0; i < http; i += 1) startReader(`http://127.0.0.1:${String(port)}/`);
