@@ -291,6 +291,18 @@ void t.test('a Secretary that stops does not wait for Scribes that have stopped'
   t.same(await backlog(db), [{ kind: 'PKG', argument: 'a' }], 'the next one will find it');
 });
 
+void t.test('a Secretary that stops does not wait for a Scribe to write the search', async (t) => {
+  const { db, pages, client, start } = await stage(t);
+  const actor = start(60);
+  await client.request('PKG', { package: 'a' });
+  await until(async () => (await backlog(db)).length === 0 && pages.roots.length > 1 && pages.searches > 0);
+  await client.request('SEARCH', {});
+  await pages.stop();
+  let ended = false;
+  void actor.stop().then(() => (ended = true));
+  await until(() => ended, 8000);
+});
+
 void t.test('project pages do not wait for a storm of logs', async (t) => {
   const { db, pages, start } = await stage(t);
   await db.query(
