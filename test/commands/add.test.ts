@@ -11,7 +11,7 @@ t.setTimeout(120_000);
 void t.test('packages and versions are added and updated as the options say', async (t) => {
   const { db, dsn } = await testDatabase(t);
   await insertTarget(db, 'cp311');
-  const { piw } = piwRunnerWithTasks(t, ['the-oracle', 'mr-chase', 'the-secretary', 'the-scribe'], {
+  const { piw } = piwRunnerWithTasks(t, ['the-oracle', 'the-scribe', 'the-secretary', 'mr-chase'], {
     dsn,
     'output-path': mkdtempSync(join(tmpdir(), 'piw-add-')),
   });
