@@ -1,11 +1,12 @@
+import { readdir } from 'node:fs/promises';
 import t, { type Test } from 'tap';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { orders } from '../../src/protocols/control.js';
+import { orders, status } from '../../src/protocols/control.js';
 import { slaveDriver, type SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import { until } from '../helpers/bus.js';
-import { ABI, slaveHello, testMaster } from '../helpers/master.js';
+import { ABI, slaveHello, testMaster, testSlave } from '../helpers/master.js';
 import { STATS, ScriptedSession } from '../helpers/session.js';
-import { makeWheel } from '../helpers/wheel.js';
+import { fileStateOf, makeWheel } from '../helpers/wheel.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
 
 t.setTimeout(180_000);
@@ -189,6 +190,54 @@ void t.test('a paused Slave Driver answers SLEEP to slaves without work, and tak
     const answer = await idle.request('IDLE', { stats: STATS });
     return answer.verb === 'SLEEP' && !answer.paused;
   });
+});
+
+void t.test('a monitor is told each change of a slave', async (t) => {
+  const { bus, session } = await stage(t);
+  const states: string[] = [];
+  const subscription = bus.subscribe(bus.subject(status.name, 'SLAVE'));
+  const reading = (async () => {
+    for await (const incoming of subscription) {
+      const message = status.unpack(await incoming.body());
+      if (message.verb === 'SLAVE') states.push(message.slave.state);
+    }
+  })();
+  await bus.rtt();
+  const slaveSession = session();
+  // Changes that follow each other quickly are published as one.
+  const requestAndSee = async (verb: keyof SlaveVerbs, state: string) => {
+    await slaveSession.request(verb);
+    await until(() => states.at(-1) === state);
+  };
+  await slaveSession.request('HELLO');
+  await requestAndSee('IDLE', 'building');
+  await requestAndSee('BUILT', 'sending');
+  await slaveSession.send();
+  await requestAndSee('SENT', 'idle');
+  await requestAndSee('BYE', 'gone');
+  await subscription.stop();
+  await reading;
+});
+
+void t.test('a build of two wheels sends one after the other', async (t) => {
+  const { db, prefix, folder } = await testMaster(t);
+  const tags = ['cp311-cp311-linux_x86_64', 'py3-none-any'];
+  const slave = await testSlave(t, prefix, async (request, workDir) => {
+    const paths = await Promise.all(
+      tags.map((tag) => makeWheel(workDir, { name: request.package, version: request.version, tag })),
+    );
+    const files = await Promise.all(paths.map(async (path) => ({ ...(await fileStateOf(path)), path })));
+    return { status: true, failureClass: null, durationS: 1, output: 'log', details: NO_DETAILS, files };
+  });
+  await until(async () => (await db.query('select from builds')).length === 1);
+  slave.stop();
+  await slave.ended;
+  const filenames = tags.map((tag) => `demo-1.0-${tag}.whl`);
+  t.same(
+    await db.query('select filename, build_id = min(build_id) over () as same from files order by filename'),
+    filenames.map((filename) => ({ filename, same: true })),
+  );
+  t.same((await readdir(folder)).filter((name) => name.endsWith('.whl')).sort(), filenames);
 });
 
 void t.test('two sessions of one user are two slaves', async (t) => {

@@ -194,6 +194,7 @@ void t.test(
       },
     });
     t.ok(downloaded > 1000, `${downloaded} bytes of a wheel`);
+    t.match(out, 'Builds run the code of the packages on this machine: use it for trying out,');
     t.match(notice, `piw: using the farm in ${data} (process `, 'other commands find the farm');
     t.same(readdirSync(join(STATE_HOME, 'piw', 'farms')), [], 'and no longer when it has stopped');
     const figures = JSON.parse(readFileSync(join(data, 'www/statistics.json'), 'utf8')) as object;

@@ -31,20 +31,16 @@ async function makeDemoWheel(text: string, build?: string): Promise<string> {
   return await makeWheel(folder, { files, ...(build === undefined ? {} : { build }) });
 }
 
-/** Starts a `piw` process, which ends with the test. Returns a function that stops it. */
-function startPiw(t: Test, ...args: readonly string[]): () => Promise<void> {
+/** Starts a `piw` process, which ends with the test. Returns a function that stops it with SIGTERM, and returns its exit code. */
+function startPiw(t: Test, ...args: readonly string[]): () => Promise<number | null> {
   const child = spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   child.stderr.on('data', (data: Buffer) => {
     t.comment(data.toString().trimEnd());
   });
-  const ended = new Promise<void>((resolve) =>
-    child.once('close', () => {
-      resolve();
-    }),
-  );
-  const stop = async () => {
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const stop = () => {
     child.kill('SIGTERM');
-    await ended;
+    return ended;
   };
   t.teardown(stop);
   return stop;
@@ -103,7 +99,7 @@ void t.test('a wheel imported again gets a build tag, and pip installs the newes
     'watch-only': true,
     'pypi-simple': unreachableIndex,
   });
-  startPiw(t, 'master', '--one-process', '-c', config, '--rebuilt', 'tag');
+  const stopMaster = startPiw(t, 'master', '--one-process', '-c', config, '--rebuilt', 'tag');
   const web = await startWebServer({ root: output, host: '127.0.0.1', port: 0 });
   t.teardown(() => web.close());
   const index = `http://127.0.0.1:${web.port}/simple`;
@@ -166,6 +162,7 @@ void t.test('a wheel imported again gets a build tag, and pip installs the newes
   );
   await untilListed(newFilename);
   t.equal(await installedText(), 'a new one');
+  t.equal(await stopMaster(), 0, 'SIGTERM ends the master');
 });
 
 void t.test(

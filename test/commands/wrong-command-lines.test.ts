@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Config, Errors, run } from '@oclif/core';
 import t from 'tap';
+import { makeWheel } from '../helpers/wheel.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -128,6 +129,8 @@ void t.test(
       ['remove -y six 1.16.0', ['import']],
       ['add -y six', ['import']],
       ['rebuild HOME', ['import']],
+      [`import -y ${await makeWheel(t.testdir())}`, ['import']],
+      ['logger --geoip-database /dev/null', ['log']],
     ];
     for (const [line, queues] of lines) {
       const options = queues.flatMap((queue) => [`--${queue}-queue`, `ipc:///tmp/piw-${queue}`]);

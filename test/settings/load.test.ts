@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { PiwError } from '../../src/errors.js';
 import {
+  defaultConfigFiles,
   presentConfigFiles,
   loadExplicitSettings,
   loadSettings,
@@ -91,6 +92,16 @@ t.test('an error names the place of the value, and a mistyped variable the neare
     errorLine(() => loadSettings({}, file)),
     'PIW_CONFIG unknown environment variable PIW_OUTPUT_PTH; did you mean PIW_OUTPUT_PATH?',
   );
+  t.end();
+});
+
+t.test('the configuration is looked for in the places of piwheels', (t) => {
+  setVariables(t, { HOME: '/home/piwheels' });
+  t.strictSame(defaultConfigFiles(), [
+    '/etc/piwheels.conf',
+    '/usr/local/etc/piwheels.conf',
+    '/home/piwheels/.config/piwheels/piwheels.conf',
+  ]);
   t.end();
 });
 
