@@ -89,7 +89,7 @@ void t.test('a flood of messages from one slave does not block the others', asyn
     );
     t.ok(sentMessages >= MESSAGE_COUNT || elapsedS >= LIMIT_MS / 1000 - 1, 'it sends as many as fit');
     t.ok(delays.length > 0);
-    t.match(farm.newLogs(), /more messages were refused/, 'the log has their number, and not each one');
+    await until(() => farm.newLogs().includes('more messages were refused'));
     t.ok(farm.newLogs().length < 50e6);
     t.comment(`memory of the cast grew by ${((farm.residentBytes() - before) / 1e6).toFixed(0)} MB`);
     t.ok(farm.residentBytes() - before < 600e6);
@@ -111,7 +111,7 @@ void t.test('a flood of messages from one slave does not block the others', asyn
     t.comment([...counts].map(([outcome, count]) => `${outcome} ${count}`).join(', '));
     t.ok((counts.get('HELLO') ?? 0) < 2000);
     t.ok((counts.get('PIW_REFUSED') ?? 0) > SESSION_COUNT - 2000);
-    t.match(farm.newLogs(), /mallory starts too many sessions/);
+    await until(() => farm.newLogs().includes('mallory starts too many sessions'));
     const [row] = await db.query<{ count: number }>('select count(*)::int from slaves');
     t.ok((row?.count ?? Infinity) < 2000, 'the database does not grow with them');
     t.comment(`memory of the cast grew by ${((farm.residentBytes() - before) / 1e6).toFixed(0)} MB`);
