@@ -4,6 +4,7 @@ import { Args, Flags } from '@oclif/core';
 import { backUp, type BackupSummary } from '../backup/backup.js';
 import type { SettingName } from '../config.js';
 import { PiwError } from '../errors.js';
+import { codeOf } from '../files/disk.js';
 import { formatBytes, formatCount } from '../monitor/figures.js';
 import { loadSettings, presentConfigFiles, traceSettings, type TracedSetting } from '../settings/load.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
@@ -132,31 +133,21 @@ ${EXIT_CODES}`;
       ...('secretFile' in origin ? [origin.secretFile] : []),
       ...(NAMED_FILES.includes(name) && typeof value === 'string' ? [value] : []),
     ]);
-    const existing = [...new Set([...files, ...named].map((path) => resolve(path)))].filter((path) =>
-      isFile(path),
-    );
-    return existing.filter((path) => {
-      if (isReadable(path)) return true;
-      this.warn(`${path} can't be read, and is not in the backup: copy it yourself`);
-      return false;
+    return [...new Set([...files, ...named].map((path) => resolve(path)))].filter((path) => {
+      const readable = isReadable(path);
+      if (readable === false) this.warn(`${path} can't be read, and is not in the backup: copy it yourself`);
+      return readable === true;
     });
   }
 }
 
-/** Returns whether there is such a file; false if this user can't know. */
-function isFile(path: string): boolean {
+/** Returns whether this user can read a file; undefined if it does not exist, or is not a regular file. */
+function isReadable(path: string): boolean | undefined {
   try {
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
-}
-
-function isReadable(path: string): boolean {
-  try {
+    if (!statSync(path).isFile()) return undefined;
     accessSync(path, constants.R_OK);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    return ['ENOENT', 'ENOTDIR'].includes(codeOf(error)) ? undefined : false;
   }
 }

@@ -12,6 +12,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -545,10 +546,21 @@ void t.test(
     const users = join(data, 'nats-slaves.conf');
     const configFile = join(data, 'piwheels.conf');
     writeFileSync(users, 'the users');
-    const settings = { dsn: farm.dsn, 'output-path': farm.output, 'nats-users': users, watch: ['demo'] };
+    // A file that can't be read, even by root.
+    const key = join(data, 'key');
+    symlinkSync(key, key);
+    const settings = {
+      dsn: farm.dsn,
+      'output-path': farm.output,
+      'nats-users': users,
+      'nats-key': key,
+      watch: ['demo'],
+    };
     writeFileSync(configFile, formatConfig(settings));
     const folder = newFolder();
-    t.equal((await runHere('backup', [folder, '-c', configFile])).code, 0);
+    const backup = await runHere('backup', [folder, '-c', configFile]);
+    t.equal(backup.code, 0);
+    t.match(backup.err, `${key} can't be read, and is not in the backup: copy it yourself`);
 
     const parent = mkdtempSync(join(tmpdir(), 'piw-restored-'));
     chmodSync(parent, 0o755);
