@@ -1,6 +1,7 @@
 import { DAY_MS } from '../src/units.js';
 import { Actor, type ActorContext } from '../src/actor/actor.js';
 import { ProtocolClient } from '../src/actor/client.js';
+import { forEachConcurrently } from '../src/concurrency/for-each-concurrently.js';
 import { PiwError, hasCode, rethrowUnexpected } from '../src/errors.js';
 import { feed, projectToTuple, versionToTuple } from '../src/protocols/feed.js';
 import { PRIORITY, type Release } from '../src/model/release.js';
@@ -12,7 +13,7 @@ import { ThrottledError } from '../src/pypi/http.js';
 import type { SimpleIndexClient } from '../src/pypi/index-reader.js';
 import { ChangelogReader } from '../src/pypi/log-reader.js';
 import { NamesReader } from '../src/pypi/names-reader.js';
-import { IndexRateLimiter, forEachConcurrently } from '../src/pypi/rate-limiter.js';
+import { IndexRateLimiter } from '../src/pypi/rate-limiter.js';
 import { readProject, readReleaseList } from '../src/pypi/project-page.js';
 import type { ProjectRelease as IndexRelease } from '../src/pypi/releases.js';
 import type { ChangelogPosition } from '../src/pypi/reorder.js';

@@ -5,6 +5,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
+import { forEachConcurrently } from '../concurrency/for-each-concurrently.js';
 import {
   FILE_LIST_QUERY,
   copyOutStatement,
@@ -30,7 +31,6 @@ import {
   LOCK_FILE,
   OWN_NAMES,
   checkPaths,
-  forEachParallel,
   listedPackages,
   newStateFolder,
   publishedPair,
@@ -116,13 +116,12 @@ function prepareFolder(folder: string, outputPath: string): () => void {
       'PIW_NOT_EMPTY',
       `${folder} contains other files than a backup, for example ${foreign}`,
     );
-  const lock = join(folder, LOCK_FILE);
-  withDiskErrors(folder, () => {
-    acquireLock(lock, { folder: `the backup folder ${folder}`, holder: 'another backup or restore' });
-  });
-  return () => {
-    rmSync(lock, { force: true });
-  };
+  return withDiskErrors(folder, () =>
+    acquireLock(join(folder, LOCK_FILE), {
+      folder: `the backup folder ${folder}`,
+      holder: 'another backup or restore',
+    }),
+  );
 }
 
 /** Returns a path without symbolic links, whether or not it exists. */
@@ -284,7 +283,7 @@ class FarmBackup {
       makeFolders(join(folder, FILES_FOLDER), 0o700);
     });
     const packages = listedPackages(join(this.#stateFolder, FILE_LIST));
-    await forEachParallel(packages, COPIERS, async (listed) => {
+    await forEachConcurrently(packages, COPIERS, async (listed) => {
       checkPaths(this.#stateFolder, listed);
       const target = join(folder, FILES_FOLDER, listed.name);
       let isChanged = false;

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, readFileSync, renameSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { Readable, pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { listedFileOf, type DumpedTable, type ListedFile, type SequenceValue } from '../database/dump.js';
 import { PiwError, errorMessage } from '../errors.js';
@@ -127,26 +127,46 @@ export interface ListedPackage {
   readonly files: readonly ListedFile[];
 }
 
-/** Yields the packages in a list of published files, by name, each with its files. */
-export async function* listedPackages(list: string): AsyncGenerator<ListedPackage> {
-  const source = createReadStream(list);
-  const lines = createInterface({ input: source.pipe(createGunzip()), crlfDelay: Infinity });
-  let files: ListedFile[] = [];
+/** Opens a compressed file of a backup. Reading it throws PIW_BACKUP_DAMAGED if the file can't be read or decompressed. */
+export const openCompressed = (path: string): Readable =>
+  Readable.from(decompress(path), { objectMode: false });
+
+async function* decompress(path: string): AsyncGenerator<Buffer> {
   try {
-    for await (const line of lines) {
-      const file = listedFileOf(line);
-      const name = files[0]?.package;
-      if (name !== undefined && name !== file.package) {
-        yield { name, files };
-        files = [];
-      }
-      files.push(file);
-    }
-    if (files[0]) yield { name: files[0].package, files };
-  } finally {
-    lines.close();
-    source.destroy();
+    // An error of the file destroys both streams, so the loop throws it.
+    for await (const bytes of pipeline(createReadStream(path), createGunzip(), () => undefined))
+      yield bytes as Buffer;
+  } catch (error) {
+    throw new PiwError('PIW_BACKUP_DAMAGED', `${path} can't be read`, { cause: error });
   }
+}
+
+async function* linesOf(path: string): AsyncGenerator<string> {
+  let rest = '';
+  for await (const text of openCompressed(path).setEncoding('utf8')) {
+    const lines = (rest + String(text)).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  if (rest !== '') yield rest;
+}
+
+/**
+ * Yields the packages in a list of published files, by name, each with its files. Throws PIW_BACKUP_DAMAGED if the list
+ * can't be read.
+ */
+export async function* listedPackages(list: string): AsyncGenerator<ListedPackage> {
+  let files: ListedFile[] = [];
+  for await (const line of linesOf(list)) {
+    const file = listedFileOf(line);
+    const name = files[0]?.package;
+    if (name !== undefined && name !== file.package) {
+      yield { name, files };
+      files = [];
+    }
+    files.push(file);
+  }
+  if (files[0]) yield { name: files[0].package, files };
 }
 
 /** Returns the files of a published wheel: itself and its metadata. */
@@ -173,30 +193,4 @@ export function checkPaths(folder: string, { name, files }: ListedPackage): void
       ({ package: owner, filename }) => owner === name && /^[A-Za-z0-9][^/\\\0]*\.whl$/.test(filename),
     );
   if (!isSafe) throw damaged(folder, FILE_LIST);
-}
-
-/**
- * Calls `work` for all items, for up to `workers` at once. When one fails, the others end before the error is thrown.
- */
-export async function forEachParallel<T>(
-  items: AsyncIterator<T>,
-  workers: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  let failure: { readonly error: unknown } | undefined;
-  await Promise.all(
-    Array.from({ length: workers }, async () => {
-      try {
-        while (!failure) {
-          const next = await items.next();
-          if (next.done) return;
-          await work(next.value);
-        }
-      } catch (error) {
-        failure ??= { error };
-      }
-    }),
-  );
-  await items.return?.();
-  if (failure) throw failure.error;
 }

@@ -1,16 +1,8 @@
-import {
-  createReadStream,
-  existsSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  type Stats,
-} from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync, type Stats } from 'node:fs';
 import { chown, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { addAbortSignal, pipeline, Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import { addAbortSignal, type Readable } from 'node:stream';
+import { forEachConcurrently } from '../concurrency/for-each-concurrently.js';
 import { setPaused } from '../database/control.js';
 import { checkTarget, loadDump, publishedDigests, type TargetDatabase } from '../database/load.js';
 import { newerError, schemaVersion } from '../database/migrations.js';
@@ -28,8 +20,8 @@ import {
   LOCK_FILE,
   checkPaths,
   damaged,
-  forEachParallel,
   listedPackages,
+  openCompressed,
   publishedPair,
   readManifest,
   tableFile,
@@ -209,14 +201,14 @@ export class Restore {
     const names = new Set<string>();
     let done = 0;
     const packages = listedPackages(join(folder, manifest.state, FILE_LIST));
-    await forEachParallel(packages, WORKERS, async (listed) => {
+    await forEachConcurrently(packages, WORKERS, async (listed) => {
       checkPaths(join(folder, manifest.state), listed);
       names.add(listed.name);
       for (const file of listed.files) {
         signal.throwIfAborted();
-        const found = await this.#find(manifest, file);
-        if (found === 'in place') counts.inPlace += 1;
-        else if (found === 'lost') dropped.push(`${file.package}/${file.filename}`);
+        const place = await this.#find(manifest, file);
+        if (place === 'in place') counts.inPlace += 1;
+        else if (place === 'lost') dropped.push(`${file.package}/${file.filename}`);
         else {
           counts.toCopy += 1;
           counts.bytesToCopy += file.filesize;
@@ -229,8 +221,8 @@ export class Restore {
     if (keepsFiles)
       for (const name of undefinedIfMissing(() => readdirSync(join(outputPath, FILES_FOLDER))) ?? [])
         if (!names.has(name)) unlisted.push(...unlistedWheels(outputPath, { name, files: [] }));
-    const known = new Set([...manifest.files.removed, ...manifest.files.lost]);
-    const unexpected = dropped.filter((name) => !known.has(name));
+    const recorded = new Set([...manifest.files.removed, ...manifest.files.lost]);
+    const unexpected = dropped.filter((name) => !recorded.has(name));
     if (unexpected.length > 0 && !dropsMissing)
       throw missingError(
         unexpected,
@@ -264,7 +256,7 @@ export class Restore {
     await createFolder(join(outputPath, FILES_FOLDER), owner);
     let done = 0;
     const packages = listedPackages(join(folder, manifest.state, FILE_LIST));
-    await forEachParallel(packages, WORKERS, async ({ name, files }) => {
+    await forEachConcurrently(packages, WORKERS, async ({ name, files }) => {
       const target = join(outputPath, FILES_FOLDER, name);
       let isChanged = false;
       for (const file of files) {
@@ -290,32 +282,21 @@ export class Restore {
 
   #openTable({ state }: Manifest, name: string): Readable {
     const { folder, signal } = this.#options;
-    const path = join(folder, state, tableFile(name));
-    const chunks = async function* (): AsyncGenerator<Buffer> {
-      try {
-        for await (const chunk of createReadStream(path)) yield chunk as Buffer;
-      } catch (error) {
-        throw new PiwError('PIW_BACKUP_DAMAGED', `${path} can't be read`, { cause: error });
-      }
-    };
-    // Whoever reads the rows sees an error of the file as one of theirs.
-    const rows = pipeline(Readable.from(chunks(), { objectMode: false }), createGunzip(), () => undefined);
-    return addAbortSignal(signal, rows);
+    return addAbortSignal(signal, openCompressed(join(folder, state, tableFile(name))));
   }
 }
 
-/** Locks the folder, unless it can't be written: then no backup can change it either. */
+/** Locks the folder, unless it can't be written: then no backup can change it either. Returns what unlocks it. */
 function lockFolder(folder: string): () => void {
-  const lock = join(folder, LOCK_FILE);
   try {
-    acquireLock(lock, { folder: `the backup folder ${folder}`, holder: 'a backup or another restore' });
+    return acquireLock(join(folder, LOCK_FILE), {
+      folder: `the backup folder ${folder}`,
+      holder: 'a backup or another restore',
+    });
   } catch (error) {
     if (['EROFS', 'EACCES', 'EPERM', 'ENOSPC'].includes(codeOf(error))) return () => undefined;
     throw error;
   }
-  return () => {
-    rmSync(lock, { force: true });
-  };
 }
 
 function refuseFiles(outputPath: string): void {

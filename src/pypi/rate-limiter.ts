@@ -56,16 +56,3 @@ export class IndexRateLimiter {
     this.#consecutiveErrors.delete(activity);
   }
 }
-
-/** Runs the action for each item, at most `concurrency` at a time. */
-export async function forEachConcurrently<T>(
-  items: readonly T[],
-  concurrency: number,
-  action: (item: T) => Promise<void>,
-): Promise<void> {
-  const queue = [...items];
-  const runWorker = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await action(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, runWorker));
-}

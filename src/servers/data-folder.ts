@@ -29,12 +29,11 @@ export const lockFile = (path: string): string => join(path, LOCK);
 export class DataFolder {
   readonly path: string;
   readonly account: Account | undefined;
-  readonly #lock: string;
+  #unlock = (): void => undefined;
 
   private constructor(path: string, account: Account | undefined) {
     this.path = path;
     this.account = account;
-    this.#lock = lockFile(path);
   }
 
   /**
@@ -64,7 +63,10 @@ export class DataFolder {
         `${account?.name ?? 'this user'} can't write to the data folder ${path}`,
       );
     }
-    acquireLock(folder.#lock, { folder: `the data folder ${path}`, holder: 'another farm' });
+    folder.#unlock = acquireLock(lockFile(path), {
+      folder: `the data folder ${path}`,
+      holder: 'another farm',
+    });
     try {
       folder.#checkFormat();
     } catch (error) {
@@ -110,7 +112,7 @@ export class DataFolder {
 
   /** Unlocks the folder for other farms. */
   close(): void {
-    rmSync(this.#lock, { force: true });
+    this.#unlock();
   }
 
   #checkFormat(): void {

@@ -5,10 +5,13 @@ import { findRunningPid, startTime } from './process.js';
 
 /**
  * Locks a folder with the file `lock`: the id and the start time of this process. It is written under another name and
- * then linked into place, so that nobody sees it incomplete; the lock of a dead process is replaced. Whoever removes the
- * file unlocks the folder. Throws PIW_IN_USE if another process has it; `names` says what is locked, and by whom.
+ * then linked into place, so that nobody sees it incomplete; the lock of a dead process is replaced. Returns a function
+ * that unlocks the folder. Throws PIW_IN_USE if another process has it; `names` says what is locked, and by whom.
  */
-export function acquireLock(lock: string, names: { readonly folder: string; readonly holder: string }): void {
+export function acquireLock(
+  lock: string,
+  names: { readonly folder: string; readonly holder: string },
+): () => void {
   const ownLock = `${lock}.${process.pid}`;
   const handle = openSync(ownLock, 'w', 0o600);
   writeSync(handle, `${process.pid} ${startTime(process.pid)}\n`);
@@ -17,7 +20,9 @@ export function acquireLock(lock: string, names: { readonly folder: string; read
     for (let attempt = 0; attempt < 3; attempt += 1) {
       try {
         linkSync(ownLock, lock);
-        return;
+        return () => {
+          rmSync(lock, { force: true });
+        };
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       }
