@@ -147,7 +147,7 @@ export const ERRORS = {
   PIW_UNCONFIRMED: { exit: 1, advice: 'Answer y at the terminal, or pass --yes.' },
   PIW_NOT_EMPTY: {
     exit: 1,
-    advice: 'Nothing is overwritten: name an empty one, or move away what is there.',
+    advice: 'Nothing is overwritten: choose an empty folder or database, or move the existing contents away.',
   },
   PIW_NO_BACKUP: {
     exit: 1,

@@ -44,8 +44,8 @@ function stampFrom({ ino, mtimeNs }: BigIntStats): FileStamp {
 }
 
 /**
- * Opens a published file; returns undefined if there is none. As long as it is open, no other file gets its inode
- * number, so that only the same file can have the same stamp.
+ * Opens a published file; returns undefined if it does not exist. As long as it is open, no other file gets its inode
+ * number, so only the same file can have the same stamp.
  */
 export async function openPublished(path: string): Promise<FileHandle | undefined> {
   return await undefinedIfMissing(() => open(path));
@@ -69,7 +69,7 @@ export async function reserveOpened(file: FileHandle, path: string): Promise<Fil
   return current?.ino === ino ? stampFrom(current) : undefined;
 }
 
-/** Reserves the file that has this name; returns undefined if there is none, or if it was replaced meanwhile. */
+/** Reserves the file of this name; returns undefined if it does not exist, or was replaced meanwhile. */
 export async function reserveFile(path: string): Promise<FileStamp | undefined> {
   const file = await openPublished(path);
   if (!file) return undefined;

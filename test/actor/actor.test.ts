@@ -3,11 +3,11 @@ import t, { type Test } from 'tap';
 import { deferred } from '../../src/concurrency/deferred.js';
 import { Actor, type ActorContext, type Handlers, type PauseMode } from '../../src/actor/actor.js';
 import { ProtocolClient } from '../../src/actor/client.js';
-import { systemClock } from '../../src/concurrency/clock.js';
 import { PiwError } from '../../src/errors.js';
 import { createLog } from '../../src/log.js';
 import { Protocol } from '../../src/protocols/protocol.js';
 import { Type } from '../../src/model/schema.js';
+import { actorContext } from '../helpers/actor-context.js';
 import { uniquePrefix, testBus } from '../helpers/bus.js';
 
 const talkProtocol = new Protocol('talk', {
@@ -40,15 +40,11 @@ async function startTalker(
   const crashes: unknown[] = [];
   const lines: string[] = [];
   const actor = new Talker(
-    {
-      task: 'talker',
-      bus,
+    actorContext(t, bus, 'talker', {
       log: createLog('talker', 'debug', (line) => lines.push(line)),
-      clock: systemClock,
       pausing,
-      assertLeader: () => 0,
       crash: (error) => crashes.push(error),
-    },
+    }),
     {
       ADD: async ({ a, b }) => ({ verb: 'SUM', sum: add ? await add(a, b) : a + b }),
       FAIL: ({ how }) => {

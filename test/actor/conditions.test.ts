@@ -6,6 +6,7 @@ import { TaskWatch } from '../../src/actor/task-watch.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { createLog } from '../../src/log.js';
 import { REPORT_EXPIRY_S, type Condition } from '../../src/protocols/conditions.js';
+import { actorContext } from '../helpers/actor-context.js';
 import { uniquePrefix, testBus } from '../helpers/bus.js';
 import { ManualClock } from '../helpers/manual-clock.js';
 
@@ -15,17 +16,11 @@ class DiskFullActor extends Actor {
   }
 }
 
-function context(t: Test, bus: Bus, clock: Clock, lines: string[]): ActorContext {
-  return {
-    task: 'the-scribe',
-    bus,
+const context = (t: Test, bus: Bus, clock: Clock, lines: string[]): ActorContext =>
+  actorContext(t, bus, 'the-scribe', {
     clock,
     log: createLog('test', 'info', (line) => lines.push(line)),
-    pausing: 'ignores',
-    assertLeader: () => 0,
-    crash: (error: unknown) => t.fail(String(error)),
-  };
-}
+  });
 
 void t.test('a flickering condition is logged once when it begins and once when it ends', async (t) => {
   const clock = new ManualClock();

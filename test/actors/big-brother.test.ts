@@ -7,12 +7,12 @@ import { systemClock } from '../../src/concurrency/clock.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { addReleases } from '../../src/database/versions.js';
-import { createLog } from '../../src/log.js';
 import { bigBrother } from '../../src/protocols/big-brother.js';
 import { status } from '../../src/protocols/control.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import type { Statistics } from '../../src/protocols/statistics.js';
 import { secretary } from '../../src/protocols/web.js';
+import { actorContext } from '../helpers/actor-context.js';
 import { testBus, until } from '../helpers/bus.js';
 import { piwRunner, runTask, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
@@ -38,15 +38,7 @@ class Audience extends Actor {
 }
 
 function audience(t: Test, bus: Bus): Audience {
-  const recorder = new Audience({
-    task: 'the-secretary',
-    bus,
-    log: createLog('test', 'error', () => undefined),
-    clock: systemClock,
-    pausing: 'ignores',
-    assertLeader: () => 0,
-    crash: (error) => t.fail(String(error)),
-  });
+  const recorder = new Audience(actorContext(t, bus, 'the-secretary'));
   recorder.start();
   t.teardown(() => recorder.stop());
   return recorder;

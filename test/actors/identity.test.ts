@@ -3,13 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Actor } from '../../src/actor/actor.js';
-import { systemClock } from '../../src/concurrency/clock.js';
 import { ProtocolClient } from '../../src/actor/client.js';
 import { OWN_VERSION } from '../../src/actor/identity.js';
-import { createLog } from '../../src/log.js';
 import { farmIdentity } from '../../src/protocols/farm.js';
 import { oracle } from '../../src/protocols/oracle.js';
 import type { Bus } from '../../src/bus/bus.js';
+import { actorContext } from '../helpers/actor-context.js';
 import { startFarmNats } from '../helpers/nats.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { piwRunner, runTask } from '../helpers/command.js';
@@ -115,16 +114,7 @@ class OtherVersion extends Actor {
   }
 }
 
-const actorOn = (t: Test, bus: Bus): OtherVersion =>
-  new OtherVersion({
-    task: 'other',
-    bus,
-    log: createLog('test', 'error', () => undefined),
-    clock: systemClock,
-    pausing: 'ignores',
-    assertLeader: () => 0,
-    crash: (error: unknown) => t.fail(String(error)),
-  });
+const actorOn = (t: Test, bus: Bus): OtherVersion => new OtherVersion(actorContext(t, bus, 'other'));
 
 void t.test('an actor of another protocol is refused with the required version', async (t) => {
   const prefix = uniquePrefix();

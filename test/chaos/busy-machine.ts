@@ -31,8 +31,8 @@ const packages = positionals.length > 0 ? positionals : ['six'];
 const LIMIT_MS = 15 * 60_000;
 const NICE_ARGS = ['-n', values.nice, process.execPath, BIN];
 /**
- * Lines about a task that was killed or ended while it was to work. One that is killed because the farm's time to end is
- * over is none of them: on such a machine that time is enough for all but the last.
+ * Returns whether a line of the log says that a task was killed or ended while it had to work. A task that the farm kills
+ * at its own end does not count: on such a machine its time limit for ending is too short.
  */
 const isRestartLine = (line: string): boolean =>
   /task killed|starting it again|times in a row/.test(line) && !line.includes('did not end in time');

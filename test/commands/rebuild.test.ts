@@ -1,11 +1,10 @@
 import t, { type Test } from 'tap';
 import { Actor } from '../../src/actor/actor.js';
 import type { Bus } from '../../src/bus/bus.js';
-import { systemClock } from '../../src/concurrency/clock.js';
 import { logBuilds } from '../../src/database/builds.js';
 import { addReleases } from '../../src/database/versions.js';
-import { createLog } from '../../src/log.js';
 import { secretary } from '../../src/protocols/web.js';
+import { actorContext } from '../helpers/actor-context.js';
 import { testBus } from '../helpers/bus.js';
 import { piwRunner, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
@@ -35,15 +34,7 @@ class RecordingSecretary extends Actor {
 }
 
 function recordRequests(t: Test, bus: Bus): RecordingSecretary {
-  const recorder = new RecordingSecretary({
-    task: 'the-secretary',
-    bus,
-    log: createLog('test', 'error', () => undefined),
-    clock: systemClock,
-    pausing: 'ignores',
-    assertLeader: () => 0,
-    crash: (error) => t.fail(String(error)),
-  });
+  const recorder = new RecordingSecretary(actorContext(t, bus, 'the-secretary'));
   recorder.start();
   t.teardown(() => recorder.stop());
   return recorder;

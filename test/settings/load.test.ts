@@ -95,7 +95,7 @@ t.test('an error names the place of the value, and a mistyped variable the neare
   t.end();
 });
 
-t.test('the configuration is looked for in the places of piwheels', (t) => {
+t.test('the default configuration files are those of piwheels', (t) => {
   setVariables(t, { HOME: '/home/piwheels' });
   t.strictSame(defaultConfigFiles(), [
     '/etc/piwheels.conf',
