@@ -324,7 +324,7 @@ export class FileJuggler extends Actor {
 
   async #publish(id: string, { package: name, rebuilt, past }: VerifyRequest): Promise<TransferVerdict> {
     const active = this.#transfers.get(id);
-    await active?.whenRecovered();
+    await active?.cancelRecovery();
     await active?.whenWritten();
     const verdict = await this.#store.verify(id, name, active?.incoming, rebuilt, past);
     if (verdict.verb === 'LATER') {

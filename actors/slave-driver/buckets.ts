@@ -3,6 +3,7 @@ import { messageBucket } from '../../src/bus/claims.js';
 import { userBucketName } from '../../src/protocols/file-juggler.js';
 import { systemClock } from '../../src/concurrency/clock.js';
 import { withTimeLimit } from '../../src/concurrency/time-limit.js';
+import { hasCode } from '../../src/errors.js';
 import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
 
 /** How long a HELLO waits for the buckets, milliseconds. */
@@ -23,14 +24,18 @@ export class UserBuckets {
   }
 
   /**
-   * Ensures that a user's buckets exist. A cluster whose server is gone may take seconds for that; then the slave does
-   * not wait longer than ENSURE_WAIT_MS. Without them it can build, and the File Juggler repairs what it needs later.
+   * Ensures that a user's buckets exist. A cluster whose server is gone may take seconds for that, or fail; then the slave
+   * does not wait longer than ENSURE_WAIT_MS. Without them it can build, and the File Juggler repairs what it needs later.
    */
   async ensure(user: string): Promise<void> {
     const creating = this.#ensured.get(user) ?? this.#create(this.nameOf(user));
     this.#ensured.set(user, creating);
     creating.catch(() => this.#ensured.delete(user));
-    await withTimeLimit(systemClock, ENSURE_WAIT_MS, creating, () => undefined);
+    try {
+      await withTimeLimit(systemClock, ENSURE_WAIT_MS, creating, () => undefined);
+    } catch (error) {
+      if (!hasCode(error, 'PIW_OBJECT_BROKEN')) throw error;
+    }
   }
 
   async #create(name: string): Promise<void> {

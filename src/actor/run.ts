@@ -62,6 +62,8 @@ export interface ActorRunOptions {
 const FINISH_LIMIT_MS = 10_000;
 /** How long releasing the lease and draining the connection may take at the end, milliseconds. NATS may be down. */
 const [RELEASE_LIMIT_MS, DRAIN_LIMIT_MS] = [1000, 1000];
+/** How late a pong may come, milliseconds: a single must reach another server before its lease expires. */
+const PONG_LIMIT_MS = 1000;
 
 /**
  * Runs one actor from its first connection to its end. Resolves when the actor was told to stop and has stopped.
@@ -75,6 +77,7 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
   const reporting: { conditions?: Conditions } = {};
   const bus = await Bus.connect({
     patienceMs: 60_000,
+    pongLimitMs: PONG_LIMIT_MS,
     ...options.bus,
     signal,
     onWaiting: (text) => {

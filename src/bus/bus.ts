@@ -13,7 +13,7 @@ import { retry } from '../concurrency/retry.js';
 import { withWaitingReports } from '../concurrency/waiting-reports.js';
 import { PendingRequests, RETRYABLE_CODES, requestError } from './requests.js';
 import { permanentFailureReason, securityOptions, type SecurityOptions } from './security.js';
-import { connectNats } from './wire.js';
+import { connectNats, tryOthersFirst } from './wire.js';
 
 /** How early a timer may be, milliseconds: the seconds left are rounded up. */
 const TIMER_TOLERANCE_MS = 50;
@@ -34,6 +34,8 @@ export interface BusOptions extends SecurityOptions {
   /** Called with what the first connection waits for, after two seconds and then at intervals. */
   readonly onWaiting?: (text: string) => void;
   readonly onStatus?: (text: string, connected: boolean) => void;
+  /** How late a pong may come before another server of the cluster is tried, milliseconds. */
+  readonly pongLimitMs?: number;
 }
 
 export interface RequestOptions {
@@ -70,6 +72,8 @@ const CLAIM_HEADER = 'Piw-Claim';
 const HEADER_RESERVE_BYTES = 4096;
 /** The default time limit of a ping, milliseconds; a server that takes longer counts as unreachable. */
 const PING_LIMIT_MS = 5000;
+/** How late a pong may come by default before another server of a cluster is tried, milliseconds. */
+const PONG_LIMIT_MS = 2000;
 /** How long connecting to one server may take, and to one of several, milliseconds. */
 const [CONNECT_LIMIT_MS, CLUSTER_CONNECT_LIMIT_MS] = [5000, 2000];
 /** How long ending a subscription, or the connection, may take while the server does not answer, milliseconds. */
@@ -82,7 +86,8 @@ const DRAIN_LIMIT_MS = 5000;
  * PiwErrors, in any state of the connection.
  *
  * While the connection is down, published messages are lost, and requests wait and are retried: a request whose answer
- * was lost with the connection is retried at once, not after its timeout.
+ * was lost with the connection, or may have been lost with another server of the cluster, is retried at once, not after
+ * its timeout.
  */
 export class Bus {
   readonly prefix: string;
@@ -105,9 +110,18 @@ export class Bus {
       options.bucket ?? `${this.prefix}-claims`,
       options.bucket !== undefined,
     );
-    void monitorConnection(nc, servers.length > 1, (text, connected) => {
-      options.onStatus?.(text, connected);
-      this.#requests.rejectAll();
+    const hasOthers = servers.length > 1;
+    if (hasOthers) tryOthersFirst(nc);
+    void monitorConnection(nc, {
+      pongLimitMs: options.pongLimitMs ?? PONG_LIMIT_MS,
+      hasOthers,
+      onStatus: (text, connected) => {
+        options.onStatus?.(text, connected);
+        this.#requests.rejectAll();
+      },
+      onOtherGone: () => {
+        this.#requests.rejectRetried();
+      },
     });
   }
 
@@ -188,6 +202,7 @@ export class Bus {
           header,
           timeoutMs: timeout,
           signal: options.signal,
+          isRetried: options.once !== true,
         });
         return await this.#decodeBody(answer);
       } catch (error) {

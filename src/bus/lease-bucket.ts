@@ -12,12 +12,15 @@ import { ADMIN_LIMIT_MS, StreamReplicas, apiLimitMs, isClustered } from './repli
 
 /** A lease that isn't renewed expires after this time, milliseconds; the holder renews it six times as often. */
 export const LEASE_TTL_MS = 3000;
-/** The time limit of one write or read, milliseconds: short enough for several renewals within the TTL. */
-const WRITE_LIMIT_MS = 1000;
+/**
+ * The time limit of one write or read, milliseconds: short enough for several renewals within the TTL. In a cluster, shorter:
+ * the server that we are connected to may be cut off, and there is another one.
+ */
+const [WRITE_LIMIT_MS, CLUSTER_WRITE_LIMIT_MS] = [1000, 600];
 /** The time limit of asking a cluster whether the bucket exists: one without a leader does not answer. */
 const CHECK_LIMIT_MS = 500;
 /** The time limit of a ping to the server that we are connected to, milliseconds. */
-const PING_LIMIT_MS = 500;
+const PING_LIMIT_MS = 300;
 /** More revisions than a bucket can reach in years. */
 const MAX_REVISIONS = 2 ** 32;
 /** The first sequence number of a bucket that a cluster has created again, and a bound that only those stay under. */
@@ -88,7 +91,7 @@ export class LeaderLeaseBucket {
     try {
       const { seq } = await this.#js.publish(this.#subject(key), new TextEncoder().encode(value), {
         headers: header,
-        timeout: WRITE_LIMIT_MS,
+        timeout: this.#writeLimitMs,
       });
       return seq;
     } catch (error) {
@@ -100,7 +103,7 @@ export class LeaderLeaseBucket {
   /** Returns the entry that NATS holds for a key, even one that should have expired. */
   async read(key: string): Promise<LeaderLeaseEntry | undefined> {
     try {
-      const jsm = await this.#jsm(WRITE_LIMIT_MS);
+      const jsm = await this.#jsm(this.#writeLimitMs);
       const message = await jsm.streams.getMessage(this.#stream, { last_by_subj: this.#subject(key) });
       return { revision: message.seq, value: new TextDecoder().decode(message.data) };
     } catch (error) {
@@ -112,7 +115,7 @@ export class LeaderLeaseBucket {
   /** Removes the entry, unless it was renewed after `revision`. */
   async remove(key: string, revision: number): Promise<void> {
     try {
-      const jsm = await this.#jsm(WRITE_LIMIT_MS);
+      const jsm = await this.#jsm(this.#writeLimitMs);
       await jsm.streams.purge(this.#stream, { filter: this.#subject(key), seq: revision + 1 });
     } catch (error) {
       throw leaseError(error);
@@ -212,7 +215,7 @@ export class LeaderLeaseBucket {
   /** Returns the first revision of the newest bucket, as recorded on disk; 0 if it is not known. */
   async #readFirstRevision(): Promise<number> {
     try {
-      const jsm = await this.#jsm(WRITE_LIMIT_MS);
+      const jsm = await this.#jsm(this.#writeLimitMs);
       const message = await jsm.streams.getMessage(this.#firstRevisionStream, {
         last_by_subj: this.#firstRevisionStream,
       });
@@ -226,7 +229,7 @@ export class LeaderLeaseBucket {
   async #recordFirstRevision(first: number): Promise<void> {
     const write = () =>
       this.#js.publish(this.#firstRevisionStream, new TextEncoder().encode(String(first)), {
-        timeout: WRITE_LIMIT_MS,
+        timeout: this.#writeLimitMs,
       });
     try {
       await write().catch(async (error: unknown) => {
@@ -246,6 +249,10 @@ export class LeaderLeaseBucket {
 
   #jsm(limitMs = ADMIN_LIMIT_MS): Promise<JetStreamManager> {
     return this.#nc.jetstreamManager({ timeout: limitMs, checkAPI: false });
+  }
+
+  get #writeLimitMs(): number {
+    return apiLimitMs(this.#nc, WRITE_LIMIT_MS, CLUSTER_WRITE_LIMIT_MS);
   }
 
   get #stream(): string {

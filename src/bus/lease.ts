@@ -12,8 +12,13 @@ import { CREATE_REFUSED, VacancyMonitor } from './vacancy-monitor.js';
  * until then nobody can write to it. An election takes 4 to 9 s, and longer if the votes are split or servers are busy.
  */
 const ELECTION_LIMIT_MS = 20_000;
-/** The interval of renewals while the cluster elects a leader, so that the holder is the first to write after that. */
-const ELECTION_RETRY_MS = 200;
+/**
+ * The pause after a failed renewal, milliseconds: short, so that it succeeds within the TTL after the connection has moved
+ * to another server, and so that the holder is the first to write after an election.
+ */
+const RETRY_MS = 200;
+/** The interval of renewals, milliseconds. */
+const RENEWAL_INTERVAL_MS = LEASE_TTL_MS / 6;
 /** The interval at which a holder checks the number of the bucket's replicas, milliseconds. */
 const REPLICATION_INTERVAL_MS = 15_000;
 
@@ -132,14 +137,14 @@ export class LeaderLease {
     await this.#bucket.remove(this.#key, this.#revision).catch(() => undefined);
   }
 
-  #scheduleRenewal(delayMs = LEASE_TTL_MS / 6): void {
+  #scheduleRenewal(delayMs = RENEWAL_INTERVAL_MS): void {
     this.#cancelRenewal = this.#clock.after(delayMs, () => void this.#renew());
   }
 
   async #renew(): Promise<void> {
     const began = this.#clock.monotonicMs();
     let taken = false;
-    let delayMs: number | undefined;
+    let delayMs = RENEWAL_INTERVAL_MS;
     try {
       const revision = await this.#write();
       taken = revision === undefined;
@@ -151,8 +156,8 @@ export class LeaderLease {
       }
     } catch {
       // Renewal is retried for as long as nobody else can hold the lease.
+      delayMs = RETRY_MS;
       if (await this.#bucket.mayBeElecting()) {
-        delayMs = ELECTION_RETRY_MS;
         this.#heldUntil = Math.min(
           this.#renewedAt + ELECTION_LIMIT_MS,
           this.#clock.monotonicMs() + LEASE_TTL_MS,

@@ -11,23 +11,31 @@ interface RequestAttempt {
   readonly header: MsgHdrs | undefined;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+  /** Whether it is retried if it fails. */
+  readonly isRetried: boolean;
 }
 
 /** The requests that wait for their answers, which are lost with the connection. */
 export class PendingRequests {
   readonly #nc: NatsConnection;
-  /** A function for each request that makes it fail. */
-  readonly #rejections = new Set<(error: Error) => void>();
+  /** A function for each request that makes it fail, and whether the request is then retried. */
+  readonly #rejections = new Map<(error: Error) => void, boolean>();
   #closed = false;
 
   constructor(nc: NatsConnection) {
     this.#nc = nc;
   }
 
-  /** Makes every request fail that waits for its answer. */
+  /** Makes every request fail that waits for its answer: the answer can't come any more. */
   rejectAll(): void {
     const error = new PiwError('PIW_DISCONNECTED', 'the connection to NATS broke');
-    for (const reject of this.#rejections) reject(error);
+    for (const reject of this.#rejections.keys()) reject(error);
+  }
+
+  /** Makes the requests fail that are then retried: the answer may have been lost. */
+  rejectRetried(): void {
+    const error = new PiwError('PIW_DISCONNECTED', 'a server of the NATS cluster has gone');
+    for (const [reject, isRetried] of this.#rejections) if (isRetried) reject(error);
   }
 
   /** Makes every request fail, also each one that is sent later. */
@@ -37,7 +45,7 @@ export class PendingRequests {
   }
 
   /** Makes one attempt. Throws what sendRequest and rejectAll do, and PIW_INTERRUPTED if the signal is aborted. */
-  send({ subject, payload, header, timeoutMs, signal }: RequestAttempt): Promise<Msg> {
+  send({ subject, payload, header, timeoutMs, signal, isRetried }: RequestAttempt): Promise<Msg> {
     return new Promise((resolve, reject) => {
       let removeListener = (): void => undefined;
       let forget = (): void => undefined;
@@ -51,7 +59,7 @@ export class PendingRequests {
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors
         reject(error);
       };
-      this.#rejections.add(fail);
+      this.#rejections.set(fail, isRetried);
       if (this.#closed) {
         fail(new PiwError('PIW_DISCONNECTED', 'the connection to NATS is down'));
         return;

@@ -60,6 +60,17 @@ export async function connectNats(options: ConnectionOptions): Promise<NatsConne
 }
 
 /**
+ * Makes a connection to one of several servers try the others first when it breaks. Unpatched, the library first tries
+ * the server that it has just lost, and if that was cut off, waits for the time limit of connecting.
+ */
+export function tryOthersFirst(nc: NatsConnection): void {
+  if (!(nc instanceof NatsConnectionImpl) || !isPatched) return;
+  const { servers } = nc.protocol;
+  // The next server is the first in the list, and a selected one moves to its end.
+  if (servers.next() === servers.getCurrentServer()) servers.selectServer();
+}
+
+/**
  * Sends one request through `nc`, and calls `settle` once: with the answer, or with the library's error. Returns a
  * function that forgets the request instead. Throws the library's error if it can't be sent.
  */

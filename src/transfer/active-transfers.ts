@@ -12,6 +12,14 @@ import type { TransferStaging } from './staging.js';
 /** Maximum concurrent transfers per user and process: each takes two file descriptors and a subscription. */
 const MAX_TRANSFERS_PER_USER = 256;
 
+/** The reading of chunks that NATS has kept. */
+interface Recovery {
+  readonly ended: Promise<void>;
+  /** The last chunk that it writes. */
+  writing: Promise<void>;
+  isCancelled: boolean;
+}
+
 /** A transfer that this process owns: its file, and the loop that writes its chunks. */
 export class ActiveTransfer {
   readonly incoming: IncomingFile;
@@ -20,7 +28,7 @@ export class ActiveTransfer {
   readonly #subscription: ChunkSubscription;
   readonly #onFailure: (error: unknown) => void;
   #failure: Error | undefined;
-  #recovering: Promise<void> | undefined;
+  #recovery: Recovery | undefined;
   /** When its sender, or whoever verifies it, was last heard from: milliseconds of the monotonic clock. */
   lastSeen: number;
 
@@ -63,13 +71,16 @@ export class ActiveTransfer {
   /** Reads the missing chunks that NATS has kept. Concurrent calls share one run. */
   async recover(): Promise<void> {
     if (this.#failure !== undefined || this.incoming.state.size <= MAX_SMALL_FILE_BYTES) return;
-    this.#recovering ??= this.#recover().finally(() => (this.#recovering = undefined));
-    await this.#recovering;
+    this.#recovery ??= this.#startRecovery();
+    await this.#recovery.ended;
   }
 
-  /** Waits for a running recovery to end, in whatever way. */
-  async whenRecovered(): Promise<void> {
-    await this.#recovering?.catch(() => undefined);
+  /** Ends a running recovery, without waiting for NATS: the server that has the chunks may be gone. */
+  async cancelRecovery(): Promise<void> {
+    const recovery = this.#recovery;
+    if (!recovery) return;
+    recovery.isCancelled = true;
+    await recovery.writing;
   }
 
   /** Records what has been written; returns the first missing range. Throws the failure of an earlier write. */
@@ -94,15 +105,32 @@ export class ActiveTransfer {
   /** Stops it, and saves which ranges have arrived. Throws as IncomingFile.close() does. */
   async close(): Promise<void> {
     await this.#subscription.stop();
-    await this.whenRecovered();
+    await this.cancelRecovery();
     await this.incoming.close();
   }
 
-  async #recover(): Promise<void> {
+  #startRecovery(): Recovery {
+    const recovery: Recovery = {
+      ended: Promise.resolve().then(() => this.#recover(recovery)),
+      writing: Promise.resolve(),
+      isCancelled: false,
+    };
+    const forget = () => {
+      this.#recovery = undefined;
+    };
+    recovery.ended.then(forget, forget);
+    return recovery;
+  }
+
+  async #recover(recovery: Recovery): Promise<void> {
+    const isCancelled = () => recovery.isCancelled;
     for (const chunk of await this.#objects.listChunks(this.bucket, this.#objectNames())) {
+      if (isCancelled()) return;
       if (this.incoming.state.missing(chunk.offset, chunk.length).length === 0) continue;
       const data = await this.#objects.readChunk(this.bucket, chunk);
-      if (data) await this.write({ ...chunk, data });
+      if (!data || isCancelled()) continue;
+      recovery.writing = this.write({ ...chunk, data });
+      await recovery.writing;
     }
   }
 

@@ -9,6 +9,8 @@ export interface LatencyProxy {
   readonly port: number;
   /** Destroys every connection. */
   cut(): void;
+  /** Stops forwarding on the connections that there are. */
+  stall(): void;
   close(): Promise<void>;
 }
 
@@ -42,6 +44,9 @@ export async function startLatencyProxy(
     port: (server.address() as AddressInfo).port,
     cut: () => {
       for (const socket of sockets) socket.destroy();
+    },
+    stall: () => {
+      for (const socket of sockets) socket.removeAllListeners('data').pause();
     },
     close: () => {
       for (const socket of sockets) socket.destroy();

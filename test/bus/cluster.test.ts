@@ -1,0 +1,108 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { Bus, type BusOptions } from '../../src/bus/bus.js';
+import { until } from '../helpers/bus.js';
+import { startLatencyProxy } from '../helpers/latency-proxy.js';
+import { natsBinary } from '../helpers/nats.js';
+import { NatsCluster } from '../helpers/nats-cluster.js';
+
+t.setTimeout(100_000);
+
+/** Longer than the test may take. */
+const NEVER_MS = 600_000;
+const PONG_LIMIT_MS = 500;
+
+async function startCluster(t: Test): Promise<NatsCluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-cluster-'));
+  const cluster = await NatsCluster.create(await natsBinary(t), folder);
+  t.teardown(async () => {
+    await cluster.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await cluster.start();
+  return cluster;
+}
+
+/** Connects, as often as it takes, until the server is one that `isWanted`. */
+async function connectTo(
+  t: Test,
+  address: string,
+  isWanted: (bus: Bus) => boolean,
+  options: Partial<BusOptions> = {},
+): Promise<Bus> {
+  for (;;) {
+    const bus = await Bus.connect({ address, name: 'test', ...options });
+    t.teardown(() => bus.drain());
+    if (isWanted(bus)) return bus;
+  }
+}
+
+const serverOf = (bus: Bus) => bus.connection.info?.server_name ?? '';
+
+void t.test('a cluster whose servers fail', async (t) => {
+  const cluster = await startCluster(t);
+
+  await t.test('a request that a lost server had is sent again at once', async (t) => {
+    const asker = await connectTo(t, cluster.masterAddress, () => true);
+    const responder = await connectTo(t, cluster.masterAddress, (bus) => serverOf(bus) !== serverOf(asker));
+    const silent = responder.subscribe('question');
+    const iterator = silent[Symbol.asyncIterator]();
+    const received = [iterator.next(), iterator.next()];
+    await responder.connection.flush();
+    let onceSettled = false;
+    const askOnce = () =>
+      asker.request('question', 1, { timeoutMs: NEVER_MS, once: true }).finally(() => (onceSettled = true));
+    let answer: Promise<unknown> | undefined;
+    // Until the subscription is known to the asker's server, nobody listens.
+    await until(async () => {
+      answer = asker.request('question', 1, { timeoutMs: NEVER_MS, patienceMs: NEVER_MS });
+      return (await Promise.race([received[0], sleep(500)])) !== undefined;
+    });
+    const unrepeated = askOnce().catch(() => 'ended');
+    await Promise.all(received);
+
+    const lost = cluster.server(serverOf(responder));
+    responder.connection.close().catch(() => undefined);
+    const other = asker.subscribe('question');
+    const answering = (async () => {
+      for await (const message of other) await message.respond('answer');
+    })();
+    await lost.stop('SIGKILL');
+    t.equal(await answer, 'answer', 'another one answers');
+    t.notOk(onceSettled, 'a request that may not be repeated still waits');
+    await other.stop();
+    await answering;
+    await asker.drain();
+    t.equal(await unrepeated, 'ended');
+    await lost.start();
+  });
+
+  await t.test('a connection moves away from a server that hangs, but not from a slow link', async (t) => {
+    const [slow, good] = cluster.servers;
+    if (!slow || !good) throw new Error('no servers');
+    const proxy = await startLatencyProxy(Number(slow.address.split(':')[1]), 0);
+    t.teardown(() => proxy.close());
+    const credentials = cluster.masterAddress.replace(/@.*/, '@');
+    const address = `${credentials}127.0.0.1:${proxy.port},${good.address}`;
+    const connect = async () => {
+      const statuses: string[] = [];
+      const bus = await connectTo(t, address, (bus) => serverOf(bus) === slow.name, {
+        pongLimitMs: PONG_LIMIT_MS,
+        onStatus: (text) => statuses.push(text),
+      });
+      return { bus, statuses };
+    };
+    const idle = await connect();
+    const sending = await connect();
+    await sending.bus.connection.flush();
+    sending.bus.connection.publish('file', Buffer.alloc(500_000));
+    proxy.stall();
+    await until(() => serverOf(idle.bus) !== slow.name);
+    t.equal(idle.statuses[0], 'NATS does not answer');
+    await sleep(PONG_LIMIT_MS * 3);
+    t.same(sending.statuses, [], 'a pong may wait behind a file');
+  });
+});
