@@ -25,6 +25,14 @@ interface MasterSessionOptions {
   readonly onProgress: OnProgress;
 }
 
+/** The time limit of a request, which may have to wait for a file to be verified, milliseconds. */
+const REQUEST_LIMIT_MS = 20_000;
+/**
+ * The time limit of one attempt of those that are answered at once, milliseconds. A slave of a leaf node is not told that
+ * the leaf has lost its hub, and with it what was on its way.
+ */
+const QUICK_ATTEMPT_LIMIT_MS = 5000;
+const QUICK_VERBS: ReadonlySet<keyof SlaveVerbs> = new Set(['HELLO', 'IDLE', 'REST', 'BUSY']);
 const RETRY_BACK_OFF = { firstMs: 1000, maxMs: 5000 };
 /** Errors that a retry of the same message would only repeat. */
 const PERMANENT_ERRORS: ReadonlySet<string> = new Set([
@@ -56,8 +64,8 @@ export class MasterSession {
     this.#log = log;
     this.#tokens = [slaveDriver.name, user, this.id];
     this.#master = new ProtocolClient(bus, slaveDriver, this.#tokens, {
-      timeoutMs: 20_000,
-      patienceMs: 20_000,
+      timeoutMs: REQUEST_LIMIT_MS,
+      patienceMs: REQUEST_LIMIT_MS,
       signal,
     });
   }
@@ -120,7 +128,8 @@ export class MasterSession {
     body: Body<SlaveVerbs, K>,
     signal: AbortSignal,
   ): Promise<Answer<SlaveVerbs, K>> {
-    return await this.#master.request(verb, body, { signal });
+    const timeoutMs = QUICK_VERBS.has(verb) ? QUICK_ATTEMPT_LIMIT_MS : REQUEST_LIMIT_MS;
+    return await this.#master.request(verb, body, { timeoutMs, signal });
   }
 
   /** Ends the session, also after the signal was aborted. The master may be down; its leases expire by themselves. */
