@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -349,8 +350,32 @@ function poolConfig(dsn: string): pg.PoolConfig {
     user,
     database: decodeURIComponent(url.pathname.slice(1)) || user,
     ...(url.password === '' ? {} : { password: decodeURIComponent(url.password) }),
-    ...(/^(require|verify-ca|verify-full)$/.test(url.searchParams.get('sslmode') ?? '')
-      ? { ssl: { rejectUnauthorized: url.searchParams.get('sslmode') !== 'require' } }
-      : {}),
+    ...tlsConfig(url),
+  };
+}
+
+/** Returns the TLS settings that a DSN has in libpq's names. Throws PIW_CONFIG if one of their files can't be read. */
+function tlsConfig(url: URL): pg.PoolConfig {
+  const mode = url.searchParams.get('sslmode') ?? '';
+  if (!['require', 'verify-ca', 'verify-full'].includes(mode)) return {};
+  const [ca, cert, key] = ['sslrootcert', 'sslcert', 'sslkey'].map((name) => {
+    const file = url.searchParams.get(name);
+    try {
+      return file === null ? undefined : readFileSync(file, 'utf8');
+    } catch (error) {
+      throw new PiwError('PIW_CONFIG', `${name} of the DSN can't be read: ${errorMessage(error)}`, {
+        cause: error,
+      });
+    }
+  });
+  return {
+    ssl: {
+      // As libpq: with an authority, require is verify-ca.
+      rejectUnauthorized: mode !== 'require' || ca !== undefined,
+      ...(mode === 'verify-full' ? {} : { checkServerIdentity: () => undefined }),
+      ...(ca === undefined ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    },
   };
 }
