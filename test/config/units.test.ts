@@ -36,8 +36,9 @@ void t.test('systemd accepts the units', { skip: skipUnlessInstalled('systemd-an
 
 void t.test('the units run commands and options that exist', async (t) => {
   const commands = units.flatMap((unit) =>
-    [...readFileSync(join(FOLDER, unit), 'utf8').matchAll(/^ExecStart=\/usr\/local\/bin\/piw (.*)$/gm)].map(
-      ([, line = '']) => line.split(' '),
+    [...readFileSync(join(FOLDER, unit), 'utf8').matchAll(/^ExecStart=.*\/usr\/local\/bin\/piw (.*)$/gm)].map(
+      // find puts names of files in the place of {} +.
+      ([, line = '']) => line.replace('{} +', 'piwheels.log').split(' '),
     ),
   );
   t.equal(commands.length, 4);

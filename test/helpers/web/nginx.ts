@@ -21,6 +21,9 @@ export async function nginx(site: WebServerSetup): Promise<RunningWebServer> {
     ...listenReplacements(80, ports.http),
     ...listenReplacements(443, ports.https),
     ['/var/log/nginx', join(folder, 'log')],
+  ]);
+  const logger = replaceRequired(readSiteFile('systemd/piw-logger.service'), [
+    ['/var/log/nginx', join(folder, 'log')],
     ['/usr/local/bin/piw', site.piw],
   ]);
   mkdirSync(join(folder, 'sites-enabled'));
@@ -41,7 +44,7 @@ export async function nginx(site: WebServerSetup): Promise<RunningWebServer> {
   const options = ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', join(folder, 'log/start.log')];
   return startServer(site, 'nginx', program, [...options, '-g', 'daemon off;'], files, {
     file: 'piwheels.log',
-    counter: (/ExecStart=(.+)/.exec(siteConfig)?.[1] ?? '').split(' '),
+    counter: (/ExecStart=(.+)/.exec(logger)?.[1] ?? '').split(' '),
     environment: {},
   });
 }
