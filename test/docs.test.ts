@@ -10,12 +10,15 @@ import { commands } from '../src/commands/index.js';
 import { SETTING_DEFINITIONS } from '../src/config.js';
 import { parseConfig } from '../src/settings/config-file.js';
 import { EXIT_CODE_MEANINGS } from '../src/errors.js';
-import { generatedFiles } from './docs/generated.js';
+import { testDatabase } from './helpers/database.js';
+import { GENERATED_FOLDERS, generatedFiles } from './docs/generated.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const CHAPTERS = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'));
-const COMMAND_PAGES = readdirSync(join(ROOT, 'docs/commands')).map((name) => `docs/commands/${name}`);
-const PAGES = ['README.md', ...CHAPTERS.map((name) => `docs/${name}`), ...COMMAND_PAGES];
+const GENERATED_PAGES = GENERATED_FOLDERS.flatMap((folder) =>
+  readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`),
+);
+const PAGES = ['README.md', ...CHAPTERS.map((name) => `docs/${name}`), ...GENERATED_PAGES];
 
 interface Link {
   readonly text: string;
@@ -52,13 +55,17 @@ function anchorsOf(markdown: string): ReadonlySet<string> {
   return anchors;
 }
 
+const anchorsByFile = new Map<string, ReadonlySet<string>>();
+
 /** Returns what is wrong with where a link leads to; undefined if nothing is. */
 function linkFault({ file, fragment }: Link): string | undefined {
   if (file.startsWith('..')) return `${file} is outside the repository`;
   if (!existsSync(join(ROOT, file))) return `${file} does not exist`;
   if (fragment === '') return undefined;
   if (!file.endsWith('.md')) return `${file}#${fragment}: only chapters have headings`;
-  return anchorsOf(read(file)).has(fragment) ? undefined : `${file} has no heading #${fragment}`;
+  const anchors = anchorsByFile.get(file) ?? anchorsOf(read(file));
+  anchorsByFile.set(file, anchors);
+  return anchors.has(fragment) ? undefined : `${file} has no heading #${fragment}`;
 }
 
 /** Returns the names in a link's text, if that is code such as `Bus.connect()`; none if it is prose or a path. */
@@ -108,14 +115,31 @@ t.test('the index of chapters and the front page name every chapter', (t) => {
   t.end();
 });
 
+t.test('the index of each generated folder names every page in it', (t) => {
+  for (const folder of GENERATED_FOLDERS) {
+    const index = `${folder}/README.md`;
+    const linked = new Set(relativeLinks(index).map(({ file }) => file));
+    t.same(
+      GENERATED_PAGES.filter((page) => page.startsWith(`${folder}/`) && page !== index && !linked.has(page)),
+      [],
+    );
+    t.ok(
+      relativeLinks('docs/README.md').some(({ file }) => file === index),
+      `docs/README.md names ${index}`,
+    );
+  }
+  t.end();
+});
+
 t.test(
   'the generated pages and the sample configuration are as the code has it; npm run docs writes them',
   async (t) => {
-    const files = await generatedFiles();
+    const { db } = await testDatabase(t);
+    const files = await generatedFiles(db);
     for (const [path, contents] of Object.entries(files))
       t.equal(existsSync(join(ROOT, path)) && read(path), contents, path);
     t.same(
-      COMMAND_PAGES.filter((path) => !(path in files)),
+      GENERATED_PAGES.filter((path) => !(path in files)),
       [],
     );
     t.match(

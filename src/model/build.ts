@@ -21,6 +21,7 @@ import {
 /** The result of a build under a lease or (lease null) of an import. */
 export const LoggedBuild = Type.Object({
   lease: orNull(LeaseId),
+  /** The slave's session; null for an import. */
   slave_id: orNull(Id),
   package: Package,
   version: Version,

@@ -10,6 +10,7 @@ export const listOf = <S extends Schema>(schema: S, limit = 1_000_000) =>
 
 /** Text without NUL, which PostgreSQL's text can't store. */
 export const Text = Type.String({ maxLength: 65_536, pattern: '^[^\\u0000]*$' });
+/** Text of a line or two. */
 export const ShortText = Type.String({ maxLength: 1024, pattern: '^[^\\u0000]*$' });
 /** Text that is safe to display unescaped: without control characters, it can't break the line or move the cursor. */
 export const Line = Type.String({ maxLength: 200, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$' });
@@ -25,17 +26,23 @@ export const Version = Type.String({
 });
 /** A tag of a wheel, or several, joined with dots. */
 export const Tag = Type.String({ minLength: 1, maxLength: 200, pattern: '^[A-Za-z0-9_.]+$' });
+/** The name of a file, without a folder. */
 export const FileName = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^/\\\\\\u0000-\\u001f]+$' });
+/** A SHA-256, in hexadecimal digits. */
 export const Sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' });
 /** A non-negative integer. */
 export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
+/** A number that the database gives to a row: of a build, a slave's session, a log. */
 export const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
+/** A duration. */
 export const Seconds = Type.Number({ minimum: 0, maximum: 1e9 });
 /** Milliseconds since 1970, UTC. */
 export const Time = Type.Number({ minimum: 0, maximum: 8.64e15 });
+/** Whether something is so. */
 export const Flag = Type.Boolean();
 /** A name that can be a token of a NATS subject: a user, a session, a transfer. */
 export const SubjectToken = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9_-]+$' });
+/** The class of a failure, e.g. `build-requirement`: see src/failures/classes.ts. */
 export const FailureClassName = Type.String({ minLength: 1, maxLength: 40, pattern: '^[a-z-]+$' });
 /** A build's log, which the slave truncates to a limit. */
 export const BuildOutput = Type.String({ maxLength: 64 * 1024 * 1024 });
@@ -53,6 +60,7 @@ const WebUrl = Type.String({ maxLength: 1024, pattern: '^https?://[^\\s\\u0000-\
 
 /** What a wheel's METADATA says about its project; the File Juggler reads it from the wheel. */
 export const CoreMetadata = Type.Object({
+  /** The Summary field. */
   summary: orNull(ShortText),
   /** License-Expression, else the License field, else the license classifiers. */
   license: orNull(ShortText),
@@ -88,7 +96,7 @@ export const BuildDetails = Type.Object({
 });
 export type BuildDetails = Static<typeof BuildDetails>;
 
-/** The encoding of a file state on the wire, in the order of the protocols' table. */
+/** A wheel: the facts from its name and contents, and whether it has arrived. */
 export const FileTuple = Type.Tuple([
   FileName, // filename
   Count, // filesize, bytes
@@ -103,6 +111,7 @@ export const FileTuple = Type.Tuple([
   Flag, // transferred
 ]);
 export type FileTuple = Static<typeof FileTuple>;
+/** The files of one build. */
 export const FileTuples = listOf(FileTuple, 100);
 
 /** [disk_total, disk_free, mem_total, mem_free, load, temperature]: bytes, the one-minute load average, °C or null. */

@@ -32,6 +32,7 @@ export const IndexedFile = Type.Object({
   metadata_sha256: Sha256,
   requires_python: orNull(ShortText),
   yanked: Reason,
+  /** When it was published. */
   uploaded: Time,
 });
 export type IndexedFile = Static<typeof IndexedFile>;
@@ -46,12 +47,16 @@ export type SearchRow = Static<typeof SearchRow>;
 
 export const PROJECT_STATUSES = ['active', 'archived', 'quarantined', 'deprecated'] as const;
 
+/** The status of a project, as PEP 792 has it. */
 export const ProjectStatus = Type.Union(PROJECT_STATUSES.map((status) => Type.Literal(status)));
 
+/** A version on a target. */
 export const VersionOnTarget = Type.Object({
   abi: Tag,
   platform: Tag,
+  /** What there is to say: see TARGET_STATES. */
   state: Type.Union(TARGET_STATES.map((state) => Type.Literal(state))),
+  /** The newest build; null: there was none. */
   build_id: orNull(Id),
   failure_class: orNull(FailureClassName),
   /** Why the newest build failed. */
@@ -65,31 +70,40 @@ export const VersionOnTarget = Type.Object({
 });
 export type VersionOnTarget = Static<typeof VersionOnTarget>;
 
+/** A version, as its project's page shows it. */
 export const ProjectVersion = Type.Object({
   version: Version,
+  /** When it was released; null: unknown. */
   released: orNull(Time),
   skip: Reason,
   yanked: Reason,
   has_sdist: Flag,
   requires_python: orNull(ShortText),
+  /** Where it stands on each target. */
   targets: listOf(VersionOnTarget, 1000),
 });
 export type ProjectVersion = Static<typeof ProjectVersion>;
 
+/** A file, as its project's page shows it. */
 export const ProjectFile = Type.Intersect([
   IndexedFile,
   Type.Object({
+    /** The build that produced the file; null: it was deleted. */
     build_id: orNull(Id),
-    /** The build that produced the file: when it ended, how long it took and on which slave; null for an import. */
+    /** When that build ended; this and the next two are null for an import. */
     built: orNull(Time),
+    /** How many seconds it took. */
     duration_s: orNull(Seconds),
+    /** The label of its slave. */
     slave: orNull(ShortText),
     provenance: orNull(Provenance),
+    /** What is unusual about the build. */
     remark: orNull(Sentence),
     core_metadata: orNull(CoreMetadata),
     /** [abi, platform] of the registered targets that the file serves. */
     serves: listOf(Type.Tuple([Tag, Tag]), 1000),
     dependencies: Dependencies,
+    /** How often it was downloaded. */
     downloads: Count,
   }),
 ]);

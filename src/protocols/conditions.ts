@@ -30,6 +30,6 @@ export const REPORT_EXPIRY_S = 20;
 
 /** Reports that are published for Big Brother and other watchers. They need neither an answer nor the database. */
 export const conditionReports = new Protocol('conditions', {
-  /** All conditions of one process; conditions that its last report doesn't contain have ended. */
+  /** All conditions of one process, the `source`; conditions that its last report doesn't contain have ended. */
   REPORT: { fields: { source: ShortText, conditions: listOf(Condition, MAX_CONDITIONS) } },
 });

@@ -16,15 +16,24 @@ import {
 import { Protocol } from './protocol.js';
 import { Statistics } from './statistics.js';
 
+/** The name of a task, or `*` for all tasks. */
 const Task = Type.String({ minLength: 1, maxLength: 40, pattern: '^(\\*|[a-z-]+)$' });
-const slaveOrder = { fields: { slave_id: orNull(Id) }, answers: DONE };
+const slaveOrder = {
+  fields: {
+    /** The slave; null: all slaves. */
+    slave_id: orNull(Id),
+  },
+  answers: DONE,
+};
 
 /**
  * An administrator's orders, which one of the masters answers once they are stored and forwarded.
  * `task` is a task's name, or `*` for all; a null slave_id means all slaves.
  */
 export const control = new Protocol('control', {
+  /** Pauses a task, now and after restarts, until it is resumed. */
   PAUSE: { fields: { task: Task }, answers: DONE },
+  /** Resumes a task. */
   RESUME: { fields: { task: Task }, answers: DONE },
   /** Stops all actors on every host (`*`), or restarts one task; with `slaves`, slaves get BYE as well. */
   QUIT: { fields: { task: Task, slaves: Flag }, answers: DONE },
@@ -32,8 +41,11 @@ export const control = new Protocol('control', {
 
 /** The same orders, forwarded to every process of a task. */
 export const orders = new Protocol('orders', {
+  /** Pause, if you are of this task. */
   PAUSE: { fields: { task: Task } },
+  /** Resume, if you are of this task. */
   RESUME: { fields: { task: Task } },
+  /** Finish what you are doing, and end. */
   QUIT: { fields: { task: Task } },
 });
 
@@ -44,10 +56,15 @@ export const SlaveStatus = Type.Object({
   label: ShortText,
   abi: Tag,
   platform: Tag,
+  /** What it does, in a word: `idle`, `building`, `sending`, … */
   state: Type.String({ maxLength: 20 }),
+  /** The package that it builds or sends; null: none. */
   package: orNull(ShortText),
+  /** Its version. */
   version: orNull(ShortText),
+  /** When it came into this state. */
   since: Time,
+  /** When it was last heard from. */
   last_seen: Time,
   /** Why it does nothing, for operators. */
   note: orNull(ShortText),
@@ -57,8 +74,11 @@ export type SlaveStatus = Static<typeof SlaveStatus>;
 
 /** Orders for slaves, which the Slave Driver answers. */
 export const slaveControl = new Protocol('slaves', {
-  /** Says BYE to the slave, at once or after its current build. If at once, answered after the BYE or a few seconds. */
-  KILL: { fields: { slave_id: orNull(Id), after_build: Flag }, answers: DONE },
+  /**
+   * Says BYE to the slave, at once or (`after_build`) after its current build. If at once, answered after the BYE or a
+   * few seconds.
+   */
+  KILL: { fields: { ...slaveOrder.fields, after_build: Flag }, answers: DONE },
   /** Gives the slave no more work after its current build. */
   SLEEP: slaveOrder,
   /** Gives the slave work again, also if it rests because its builds have failed. */
@@ -71,9 +91,11 @@ export const slaveControl = new Protocol('slaves', {
 
 /** Status that is published for monitors; messages may be lost. */
 export const status = new Protocol('status', {
+  /** The state of a slave has changed. */
   SLAVE: { fields: { slave: SlaveStatus } },
+  /** All figures, every 30 seconds. */
   STATISTICS: { fields: { statistics: Statistics } },
-  /** A build has ended; `status` says whether it succeeded. */
+  /** A build of this `package` and `version` has ended; `status` says whether it succeeded. */
   BUILD: {
     fields: {
       slave_id: Id,
@@ -82,6 +104,7 @@ export const status = new Protocol('status', {
       abi: Tag,
       status: Flag,
       failure_class: orNull(ShortText),
+      /** Why it failed; null: it succeeded. */
       reason: orNull(Sentence),
       duration_s: Type.Number(),
       /** Seconds until the retry of a transient failure; null: no retry. */
@@ -94,10 +117,20 @@ export const status = new Protocol('status', {
 
 /** A ping that every actor answers: whether its connection is alive, and how many requests it has served. */
 export const actorPing = new Protocol('ping', {
+  /** Answered by the process of that name, or, with `all` in the place of its name, by every process. */
   PING: {
     fields: {},
     answers: {
-      PONG: { task: Task, pid: Count, protocol: Count, leader: Flag, paused: Flag, served: Count },
+      PONG: {
+        task: Task,
+        pid: Count,
+        /** The number of the protocol that it speaks: see src/version.ts. */
+        protocol: Count,
+        /** Whether it holds the lease of its task; false for a pool. */
+        leader: Flag,
+        paused: Flag,
+        served: Count,
+      },
     },
   },
 });

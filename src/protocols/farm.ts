@@ -5,6 +5,7 @@ import { Protocol } from './protocol.js';
 const IDENTITY_FIELDS = {
   /** VERSION/PROTOCOL: see src/version.ts. */
   version: ShortText,
+  /** The id of the installation, which its database keeps. */
   installation: ShortText,
   /** The host on which the tables were created, for people. */
   name: ShortText,
@@ -21,8 +22,12 @@ const IDENTITY_FIELDS = {
  * another installation, or another version, answers. Oracles and masters answer.
  */
 export const farmIdentity = new Protocol('farm', {
+  /** Which farm is this? BYE: processes of that version may not join it. */
   WHO: {
-    fields: { version: ShortText },
+    fields: {
+      /** VERSION/PROTOCOL of the sender: see src/version.ts. */
+      version: ShortText,
+    },
     answers: { FARM: IDENTITY_FIELDS, BYE: { reason: ShortText } },
   },
   /** Published by them every ANNOUNCE_INTERVAL_S, for processes that asked while nobody could answer. */

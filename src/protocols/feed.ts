@@ -16,6 +16,7 @@ import { Release } from '../model/release.js';
 import { Protocol } from './protocol.js';
 
 const Name = Package;
+/** True or false; null: it is not known, or stays as it is. */
 const FlagOrNull = orNull(Flag);
 
 /** The combined effect of a batch of events on a project: see src/pypi/fold.ts. Null: they don't affect the property. */
@@ -45,18 +46,25 @@ export interface VersionChange {
   readonly quarantined: boolean | null;
 }
 
-/** The encoding of both on the wire: their fields in this order. */
-const ProjectTuple = Type.Tuple([Name, Count, Flag, FlagOrNull, FlagOrNull]);
+/** The encoding of a ProjectChange on the wire: its fields in order. */
+const ProjectTuple = Type.Tuple([
+  Name, // name
+  Count, // serial
+  Flag, // wiped
+  FlagOrNull, // present
+  FlagOrNull, // quarantined
+]);
+/** The encoding of a VersionChange on the wire: its fields in order. */
 const VersionTuple = Type.Tuple([
-  Name,
-  Version,
-  Count,
-  orNull(Count),
-  Flag,
-  Flag,
-  FlagOrNull,
-  FlagOrNull,
-  FlagOrNull,
+  Name, // name
+  Version, // version
+  Count, // serial
+  orNull(Count), // released
+  Flag, // reset
+  Flag, // removed
+  FlagOrNull, // sdist
+  FlagOrNull, // yanked
+  FlagOrNull, // quarantined
 ]);
 
 export function projectToTuple(change: ProjectChange): Static<typeof ProjectTuple> {
@@ -79,12 +87,17 @@ export function versionFromTuple(tuple: Static<typeof VersionTuple>): VersionCha
 }
 
 const POSITION_FIELDS = {
+  /** All events up to this serial have been applied. */
   serial: Count,
+  /** The highest serial that was read; those between the two had not settled yet. */
   read: Count,
+  /** The time of the newest event that was applied in order, seconds since 1970. */
   cut_time: Count,
+  /** The serial of that event. */
   cut_serial: Count,
 };
 
+/** How far the index has been followed. */
 const FeedPosition = Type.Object({
   ...POSITION_FIELDS,
   /** When all projects were last compared with the root. */
@@ -96,6 +109,7 @@ const FeedPosition = Type.Object({
 });
 export type FeedPosition = Static<typeof FeedPosition>;
 
+/** The revision of the sender's lease. */
 const fence = Count;
 
 /**
@@ -103,22 +117,24 @@ const fence = Count;
  * lease; requests of one that has been replaced are refused. All requests are idempotent.
  */
 export const feed = new Protocol('feed', {
+  /** Returns how far the index has been followed. */
   POSITION: { fields: {}, answers: { POSITION: { position: FeedPosition } } },
   /** Applies folded events and records the position that they reach, in one transaction. */
   EVENTS: {
     fields: {
       fence,
+      /** [serial, read, cut_time, cut_serial] of the new position. */
       position: Type.Tuple([Count, Count, Count, Count]),
       projects: listOf(ProjectTuple, 100_000),
       versions: listOf(VersionTuple, 100_000),
     },
     answers: DONE,
   },
-  /** Queues fetches of these projects' pages, and creates unknown projects. */
+  /** Queues fetches of these projects' pages, `urgent` ones before others, and creates unknown projects. */
   QUEUEFETCH: { fields: { fence, names: listOf(Name, 100_000), urgent: Flag }, answers: DONE },
   /** Cancels the page fetches of projects that are no longer followed. */
   CANCELFETCH: { fields: { fence, names: listOf(Name, 10_000) }, answers: DONE },
-  /** The page fetches that are due: [name, the last ETag, whether the project has a description]. */
+  /** The page `fetches` that are due: [name, the last ETag, whether the project has a description]. */
   DUEFETCHES: {
     fields: { limit: Count },
     answers: { FETCHES: { fetches: listOf(Type.Tuple([Name, orNull(ShortText), Flag]), 10_000) } },
@@ -126,6 +142,7 @@ export const feed = new Protocol('feed', {
   /**
    * Applies a project's page. A version that it doesn't list is only missing, until an event says that it was removed,
    * or a page that is fetched `removal_delay_s` later doesn't list it either.
+   * `serial` and `etag` are those of the page, the latter for the next fetch; `created` is the number of new versions.
    * `stale`: the page is older than the known state, and nothing was changed. `unsettled`: versions are missing, and
    * the list of all releases has to tell what became of them.
    */
@@ -134,6 +151,7 @@ export const feed = new Protocol('feed', {
       fence,
       package: Name,
       serial: Count,
+      /** The status of the project. */
       status: Type.Union(PROJECT_STATUSES.map((s) => Type.Literal(s))),
       etag: orNull(ShortText),
       description: orNull(Text),
@@ -142,19 +160,19 @@ export const feed = new Protocol('feed', {
     },
     answers: { PAGED: { stale: Flag, created: Count, unsettled: Flag } },
   },
-  /** The page is unchanged. */
+  /** The page is unchanged. `unsettled`: see PAGE. */
   SAME: { fields: { fence, package: Name }, answers: { SAME: { unsettled: Flag } } },
-  /** The list of all releases, including those without a file. */
+  /** The list of all releases, as of `serial`, including those without a file. */
   LIST: {
     fields: { fence, package: Name, serial: Count, versions: listOf(Version, 100_000) },
     answers: DONE,
   },
-  /** The index has no such project: it is removed if another source confirms that, and only missing otherwise. */
+  /** The index has no such project: it is removed if another source has `confirmed` that, and only missing otherwise. */
   MISSING: { fields: { fence, package: Name, confirmed: Flag }, answers: DONE },
   /** The page could not be fetched; the next fetch is postponed, longer after each failure. */
   FAILED: { fields: { fence, package: Name }, answers: DONE },
   /**
-   * Projects that are not removed, in byte order of their names, after `after`: [name, serial of its page, when it was
+   * The `projects` that are not removed, in byte order of their names, after `after`: [name, serial of its page, when it was
    * last fetched (0: never; null: a fetch is queued), whether a conditional fetch is cheap, whether it came from
    * the feed].
    */

@@ -16,7 +16,9 @@ import { MAX_SMALL_FILE_BYTES } from '../model/file-state.js';
 import { Protocol } from './protocol.js';
 import { Type, type Static } from '../model/schema.js';
 
+/** This range is missing: send it. */
 const fetchAnswer = { FETCH: { offset: Count, length: Count } };
+/** Done: nothing is missing, or the request has been carried out. */
 const done = { DONE: {} };
 
 /**
@@ -32,7 +34,9 @@ const done = { DONE: {} };
  * says HELLO again.
  */
 export const transfer = new Protocol('file', {
+  /** The sender has this file. */
   HELLO: { fields: { transfer_id: SubjectToken }, answers: { ...fetchAnswer, ...done } },
+  /** The sender has sent this range. */
   CHUNK: { fields: { offset: Count, length: Count }, answers: { ...fetchAnswer, ...done } },
   /** NATS doesn't store this sender's large messages. DONE: it does again, in a new bucket if necessary. */
   UNSTORED: { fields: {}, answers: done },
@@ -50,12 +54,20 @@ export const SEND_WINDOW_BYTES = 10 * 1024 * 1024;
  * The stamp of a published file, which changes whenever the file is published or reserved again, even with the same
  * bytes, and the age of the stamp.
  */
-const FileStamp = Type.Object({ stamp: ShortText, age_s: Seconds }, { additionalProperties: false });
+const FileStamp = Type.Object(
+  {
+    stamp: ShortText,
+    /** Seconds since the file got the stamp. */
+    age_s: Seconds,
+  },
+  { additionalProperties: false },
+);
 
 const verifyAnswers = {
   /** The file is published under this name. */
   VERIFIED: {
     filename: FileName,
+    /** The SHA-256 of the METADATA, which is published beside it. */
     metadata_sha256: Sha256,
     requires_python: orNull(ShortText),
     core_metadata: CoreMetadata,
@@ -82,7 +94,14 @@ export type PublishedFiles = Static<typeof PublishedFiles>;
  * removed since. Installers and mirrors remember a name with its hash, so none of these names may ever get other
  * contents.
  */
-const verifyFields = { transfer_id: SubjectToken, package: Package, rebuilt: Flag, past: PublishedFiles };
+const verifyFields = {
+  transfer_id: SubjectToken,
+  package: Package,
+  /** An existing file of this name is an earlier build of the same wheel. */
+  rebuilt: Flag,
+  /** All files ever published of this project and version. */
+  past: PublishedFiles,
+};
 
 /** The requests of other actors to the File Juggler. */
 export const fileJuggler = new Protocol('file-juggler', {
@@ -124,7 +143,7 @@ export const fileJuggler = new Protocol('file-juggler', {
     fields: { package: Package, filename: FileName, stamp: ShortText },
     answers: { ...done, KEPT: {} },
   },
-  /** Total and free bytes of the file system that holds the output path. */
+  /** The `total` and `free` bytes of the file system that holds the output path. */
   STATVFS: { fields: {}, answers: { STATVFS: { total: Count, free: Count } } },
 });
 
@@ -133,11 +152,14 @@ export const fileJuggler = new Protocol('file-juggler', {
  * writes the transfer's file. If nobody answers, the owner is gone, and the forwarding juggler takes the transfer over.
  */
 export const juggler = new Protocol('juggler', {
+  /** HELLO of the conversation `file`, which this user said in this session. */
   HELLO: {
     fields: { transfer_id: SubjectToken, user: SubjectToken, session: SubjectToken },
     answers: { ...fetchAnswer, ...done },
   },
+  /** VERIFY of the conversation `file-juggler`. */
   VERIFY: { fields: verifyFields, answers: verifyAnswers },
+  /** FORGET of the conversation `file-juggler`. */
   FORGET: { fields: { transfer_id: SubjectToken }, answers: done },
 });
 

@@ -13,11 +13,11 @@ import {
   orNull,
 } from '../model/fields.js';
 
+const REQUEUE_REASONS = ['retry', 'unconfirmed'] as const;
 /**
  * Why a failure is not final: an administrator has requeued its build, or its slave was set aside and no other slave
  * has confirmed the failure.
  */
-const REQUEUE_REASONS = ['retry', 'unconfirmed'] as const;
 export const RequeueReason = Type.Union(REQUEUE_REASONS.map((reason) => Type.Literal(reason)));
 export type RequeueReason = Static<typeof RequeueReason>;
 
@@ -37,6 +37,7 @@ export const FailureFilter = Type.Object({
   platform: orNull(Tag),
   /** Text that the log contains, case-sensitive; with `regexp`, a PostgreSQL regular expression. */
   text: orNull(ShortText),
+  /** Whether `text` is a regular expression. */
   regexp: Flag,
 });
 export type FailureFilter = Static<typeof FailureFilter>;
@@ -54,7 +55,9 @@ export const RETRY = {
   fields: { filter: FailureFilter, dry_run: Flag, after: Count, upto: orNull(Count) },
   answers: {
     RETRIED: {
+      /** `after` of the next request; null: this was the last one. */
       next: orNull(Count),
+      /** `upto` of the next request. */
       upto: Count,
       /** Requeued failures by class. */
       classes: listOf(Type.Tuple([FailureClassName, Count]), 1000),

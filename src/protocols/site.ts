@@ -41,6 +41,7 @@ export const EndedBuild = Type.Object({
   platform: Tag,
   status: Flag,
   failure_class: orNull(FailureClassName),
+  /** When it ended. */
   built: Time,
   duration_s: Seconds,
   /** An administrator has imported its wheels; no slave has built it. */

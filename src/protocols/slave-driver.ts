@@ -24,6 +24,27 @@ import {
 } from '../model/fields.js';
 import { Protocol, type AnyAnswer, type Body } from './protocol.js';
 
+/** The slave should end: for this reason. */
+const bye = { BYE: { reason: ShortText } };
+/** Send this file to the File Juggler, under this id. */
+const send = { SEND: { filename: FileName, transfer_id: SubjectToken } };
+/** Finished: forget the build. */
+const done = { DONE: {} };
+/** The master has a problem of its own. The slave keeps what it has built, and repeats its message after `seconds`. */
+const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
+
+/** There is nothing for the slave: it should ask again after `seconds`, or when it gets WAKE. */
+const sleep = {
+  SLEEP: {
+    seconds: Seconds,
+    /** Whether that is because an administrator has paused the farm or the slave. */
+    paused: Flag,
+  },
+};
+
+/** The limits of a build: total seconds, bytes of log that are kept, bytes of one wheel. */
+const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
+
 /**
  * The protocol between a build slave and the Slave Driver. The slave always speaks first; every answer tells it what to
  * do next, and BYE can be the answer to anything.
@@ -38,23 +59,20 @@ import { Protocol, type AnyAnswer, type Body } from './protocol.js';
  *           -> WAIT           ... the file has arrived, but the master can't publish it now -> repeat it later
  *     BYE   -> BYE            I am leaving
  */
-const bye = { BYE: { reason: ShortText } };
-const send = { SEND: { filename: FileName, transfer_id: SubjectToken } };
-const done = { DONE: {} };
-/** The master has a problem of its own. The slave keeps what it has built, and repeats its message after `seconds`. */
-const wait = { WAIT: { seconds: Seconds, reason: ShortText } };
-
-/** The limits of a build: total seconds, bytes of log that are kept, bytes of one wheel. */
-const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
-
 export const slaveDriver = new Protocol('slave', {
+  /** The slave introduces itself, and gets a number. */
   HELLO: {
     fields: {
+      /** VERSION/PROTOCOL of its program: see src/version.ts. */
       version: Line,
+      /** The seconds after which it ends a build. */
       build_timeout_s: Seconds,
+      /** The seconds between two BUSY. */
       busy_interval_s: Seconds,
       py_version_tag: Tag,
+      /** The ABI tag that it builds for, e.g. `cp311`. */
       abi_tag: Tag,
+      /** The platform tag that it builds for, e.g. `linux_aarch64`. */
       platform_tag: Tag,
       label: Line,
       os_name: Line,
@@ -62,14 +80,27 @@ export const slaveDriver = new Protocol('slave', {
       board: orNull(Line),
       /** What the machine lacks that builds may need, each in a few words. */
       lacks: listOf(Line, 10),
+      /** Its clock. */
       clock: Time,
     },
-    answers: { HELLO: { slave_id: Id, index_url: ShortText, extra_index_url: orNull(ShortText) }, ...bye },
+    answers: {
+      /** The slave is admitted. */
+      HELLO: {
+        slave_id: Id,
+        /** The index to build from, for the whole session. */
+        index_url: ShortText,
+        /** Further indexes for build requirements, separated by spaces; null: none. */
+        extra_index_url: orNull(ShortText),
+      },
+      ...bye,
+    },
   },
+  /** The slave has nothing to do. */
   IDLE: {
     fields: { stats: MachineStats },
     answers: {
-      SLEEP: { seconds: Seconds, paused: Flag },
+      ...sleep,
+      /** Build this. */
       BUILD: {
         lease: LeaseId,
         package: Package,
@@ -82,11 +113,22 @@ export const slaveDriver = new Protocol('slave', {
       ...bye,
     },
   },
+  /** The slave can't build now. */
   REST: {
     fields: { reason: ShortText, stats: MachineStats },
-    answers: { SLEEP: { seconds: Seconds, paused: Flag }, ...bye },
+    answers: { ...sleep, ...bye },
   },
-  BUSY: { fields: { lease: LeaseId, stats: MachineStats }, answers: { CONT: {}, ...done, ...bye } },
+  /** The slave is still building. */
+  BUSY: {
+    fields: { lease: LeaseId, stats: MachineStats },
+    answers: {
+      /** Continue. */
+      CONT: {},
+      ...done,
+      ...bye,
+    },
+  },
+  /** The build has ended, with this result. */
   BUILT: {
     fields: {
       lease: LeaseId,
@@ -95,14 +137,17 @@ export const slaveDriver = new Protocol('slave', {
       duration_s: Seconds,
       output: BuildOutput,
       details: BuildDetails,
+      /** The wheels; a failed build has none. */
       files: FileTuples,
     },
     answers: { ...send, ...wait, ...done, ...bye },
   },
+  /** The slave has sent this file. */
   SENT: {
     fields: { lease: LeaseId, filename: FileName },
     answers: { ...send, ...wait, ...done, ...bye },
   },
+  /** The slave ends; its lease is released. */
   BYE: { fields: {}, answers: bye },
 });
 
@@ -112,5 +157,8 @@ export type BuiltMessage = Body<SlaveVerbs, 'BUILT'>;
 export type SlaveAnswer = AnyAnswer<SlaveVerbs>;
 export type BuildOrder = Extract<SlaveAnswer, { verb: 'BUILD' }>;
 
-/** Sent to a slave on its own subject: there may be something for it, so it should send IDLE or BUSY now. */
-export const wake = new Protocol('wake', { WAKE: { fields: {} } });
+/** Hints of the Slave Driver to a slave, on the slave's own subject. */
+export const wake = new Protocol('wake', {
+  /** There may be something for the slave, so it should send IDLE or BUSY now. */
+  WAKE: { fields: {} },
+});

@@ -44,12 +44,12 @@ export const HEALTH_VERBS = {
     fields: {},
     answers: { OUTCOMES: { outcomes: listOf(SlaveOutcome, 10_000) } },
   },
-  /** Sets a slave aside, whose failures since `since` need confirmation; without a reason, readmits it. */
+  /** Sets a slave aside for a `reason`, whose failures since `since` need confirmation; without a reason, readmits it. */
   SETASIDE: {
     fields: { slave_id: Id, reason: orNull(Sentence), since: Time },
     answers: { DONE: {} },
   },
-  /** Requeues the unconfirmed failures of these slaves, and of others that were set aside recently. */
+  /** Requeues the unconfirmed failures of the slaves `slave_ids`, and of others that were set aside recently. */
   REVIEW: {
     fields: { slave_ids: listOf(Id, 100_000) },
     answers: { REVIEWED: { slaves: listOf(SlaveReview, 100_000) } },

@@ -2,17 +2,14 @@ import { Condition, MAX_CONDITIONS } from './conditions.js';
 import { Type, type Static } from '../model/schema.js';
 import { Count, Tag, Time, listOf, orNull } from '../model/fields.js';
 
-/**
- * The list of all statistics, shown alike on the home page, in its JSON, in the monitor and in the metrics. All of them
- * are exact as of `counted`. A period consists of whole minutes (for an hour, and a day of builds), hours (for a day of
- * downloads) or days in UTC (for a month), including the current one.
- */
 const STATISTICS_FIELDS = {
   /** The time of all these figures. */
   counted: Time,
+  /** Packages that the farm knows. */
   packages: Count,
   /** Packages that have a wheel. */
   packages_built: Count,
+  /** Their versions. */
   versions: Count,
   /** Builds that have ended, successfully or not, since the farm began, including those that were removed since. */
   builds: Count,
@@ -61,5 +58,10 @@ const STATISTICS_FIELDS = {
   conditions: listOf(Condition, MAX_CONDITIONS),
 } as const;
 
+/**
+ * The list of all statistics, shown alike on the home page, in its JSON, in the monitor and in the metrics. All of them
+ * are exact as of `counted`. A period consists of whole minutes (for an hour, and a day of builds), hours (for a day of
+ * downloads) or days in UTC (for a month), including the current one.
+ */
 export const Statistics = Type.Object(STATISTICS_FIELDS, { additionalProperties: false });
 export type Statistics = Static<typeof Statistics>;

@@ -35,8 +35,11 @@ const LOG_ENTRY_BYTES = 20;
 
 /** A stretch of a log, from byte offset `from` up to `to`, with all of its entries. */
 const LOG_STRETCH_FIELDS = {
+  /** The number of the log. */
   log: Id,
+  /** The first byte. */
   from: Count,
+  /** The byte after the last one. */
   to: Count,
   /** The digest of the last bytes before `to`. */
   mark: ShortText,
@@ -62,7 +65,7 @@ export type LogPosition = Static<typeof LogPosition>;
 /** Requests about logs, from piw logger to Lumberjack and from Lumberjack to the Oracle. */
 export const LOG_VERBS = {
   /**
-   * Returns the logs with this head, the one that was counted farthest first. With `fresh`, a log of which nothing has
+   * Returns the logs with this `head`, the digest of what a log begins with, the one that was counted farthest first. With `fresh`, a log of which nothing has
    * been counted is among them, unless somebody has just begun to count it.
    */
   LOGS: {
@@ -76,6 +79,16 @@ export const LOG_VERBS = {
    */
   LOGENTRIES: {
     fields: LOG_STRETCH_FIELDS,
-    answers: { COUNTED: { upto: Count, mark: ShortText, counted: Type.Boolean(), unknown: Count } },
+    answers: {
+      COUNTED: {
+        /** How many bytes of the log have been counted. */
+        upto: Count,
+        /** The digest of the last bytes before that. */
+        mark: ShortText,
+        /** Whether this stretch was counted. */
+        counted: Type.Boolean(),
+        unknown: Count,
+      },
+    },
   },
 } as const;

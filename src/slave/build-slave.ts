@@ -45,7 +45,7 @@ export interface SlaveOptions {
 const MAX_WAIT_S = 10;
 
 /**
- * A build slave. It sends requests, and does what the answers say:
+ * Builds packages for a farm. The build slave sends requests, and does what the answers say:
  *
  *   HELLO --HELLO--> IDLE --BUILD--> building --BUILT--> --SEND--> sending --SENT--> --DONE--> IDLE
  *                     |  --SLEEP--> wait, at most as long as the answer says, or until WAKE --> IDLE

@@ -1,32 +1,52 @@
 /** The pages of the documentation, and the sample configuration, that are generated from the code. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Config } from '@oclif/core';
 import { allOptions } from '../../src/commands/help-text.js';
 import { renderHelpTexts } from '../../src/commands/help-texts.js';
 import { commands } from '../../src/commands/index.js';
 import { SETTING_DEFINITIONS } from '../../src/config.js';
 import { ERRORS, EXIT_CODE_MEANINGS } from '../../src/errors.js';
+import type { Database } from '../../src/database/pool.js';
+import { ROOT } from '../../src/root.js';
+import { actorPages } from './actor-pages.js';
+import { readConversations } from './conversations.js';
+import { FIELD_MEANINGS } from './field-meanings.js';
+import { page, table } from './markdown.js';
+import { readProgram } from './program.js';
+import { protocolPages } from './protocol-pages.js';
+import { schemaPage } from './schema-page.js';
+import { TypeNames } from './type-names.js';
 
-export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-
-const NOTE = '<!-- Generated from the code by `npm run docs`. -->';
 const COMMENT_WIDTH = 78;
 /** A setting that more commands have as an option is one of most commands. */
 const MAX_COMMANDS = 8;
 
-/** Returns the contents of every generated file, by its path below the root of the repository. */
-export async function generatedFiles(): Promise<Readonly<Record<string, string>>> {
+/** Folders that hold only generated files. */
+export const GENERATED_FOLDERS = ['docs/actors', 'docs/commands', 'docs/protocols'] as const;
+
+/**
+ * Returns the contents of every generated file, by its path below the root of the repository. `db`: see schemaPage.
+ */
+export async function generatedFiles(db: Database): Promise<Readonly<Record<string, string>>> {
   const helpTexts = await renderHelpTexts(await Config.load({ root: ROOT }));
   const names = Object.keys(commands).map((id) => id.replaceAll(':', ' '));
+  const program = readProgram();
+  const types = new TypeNames(program, FIELD_MEANINGS);
+  const conversations = await readConversations(program, types);
   return {
     'docs/errors.md': errorsPage(),
     'docs/settings.md': settingsPage(),
+    'docs/schema.md': await schemaPage(db),
     'docs/commands/README.md': commandsIndex(names),
     ...Object.fromEntries(
       names.map((name) => [commandPage(name), formatCommandPage(name, helpTexts[name] ?? '')]),
     ),
+    ...protocolPages(conversations, types),
+    ...actorPages(program, conversations, (name) => {
+      const definition = SETTING_DEFINITIONS[name];
+      return [kindOf(definition), defaultOf(definition.fallback)];
+    }),
     'config/piwheels.conf': sampleConfiguration(readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8')),
   };
 }
@@ -140,17 +160,4 @@ function wrap(text: string): readonly string[] {
     else lines[lines.length - 1] = `${line} ${word}`;
   }
   return lines;
-}
-
-const page = (title: string, ...blocks: readonly string[]): string =>
-  `# ${title}\n\n${[NOTE, ...blocks].join('\n\n')}\n`;
-
-/** Returns a Markdown table as prettier formats it: the first row is the heading, and columns are aligned. */
-function table(rows: readonly (readonly string[])[]): string {
-  const columns = rows[0]?.map((_, i) => Math.max(3, ...rows.map((row) => row[i]?.length ?? 0))) ?? [];
-  const lines = rows.map(
-    (row) => `| ${columns.map((width, i) => (row[i] ?? '').padEnd(width)).join(' | ')} |`,
-  );
-  const rule = `| ${columns.map((width) => '-'.repeat(width)).join(' | ')} |`;
-  return [lines[0], rule, ...lines.slice(1)].join('\n');
 }

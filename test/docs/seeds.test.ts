@@ -6,7 +6,7 @@ import { allOptions } from '../../src/commands/help-text.js';
 import { commands } from '../../src/commands/index.js';
 import type { OptionDefinition } from '../../src/commands/option-definition.js';
 import { Protocol } from '../../src/protocols/protocol.js';
-import { ROOT } from './generated.js';
+import { ROOT } from '../../src/root.js';
 
 interface Row {
   /** The heading above the row. */
