@@ -4,7 +4,9 @@ import { PiwCommand } from './base.js';
 import { valueName, type OptionDefinition } from './option-definition.js';
 
 /** A term and what it means, as one row of a list. */
-type Row = readonly [term: string, meaning: string];
+export type Row = readonly [term: string, meaning: string];
+
+type NamedOption = readonly [name: string, option: OptionDefinition];
 
 const WIDTH = 80;
 /** A term that is longer than this has its meaning on the next line. */
@@ -16,22 +18,28 @@ const JSON_OPTION: OptionDefinition = { type: 'boolean', description: 'print JSO
 /** Returns the help of a command, at most 80 columns wide; `name` is as the user types it: `abi add`. */
 export function commandHelp(name: string, command: Command.Class): string {
   const args = Object.entries(command.args);
-  const terms = args.map(([arg, { required }]) => argumentTerm(arg, required === true, command.strict));
+  const terms = argumentTerms(command);
   const { summary = '', description = '', examples } = command;
   const options = allOptions(command);
-  const requiredOptions = options
-    .filter(([, { required }]) => required === true)
-    .map(([option, definition]) => ` --${option}${valueOf(definition)}`)
-    .join('');
   return joinSections([
     wrap(summary),
-    section('USAGE', wrap(`piw ${[name, ...terms].join(' ')}${requiredOptions} [OPTIONS]`, 2)),
+    section('USAGE', wrap(`piw ${[name, ...terms, ...requiredOptions(options)].join(' ')} [OPTIONS]`, 2)),
     section('ARGUMENTS', list(args.map(([, { description: text = '' }], i) => [terms[i] ?? '', text]))),
-    ...optionSections(options),
+    ...optionSections(options).map(([heading, rows]) => section(heading, list(rows))),
     section('DESCRIPTION', wrap(description, 2)),
     section('EXAMPLES', exampleLines(examples).join('\n')),
   ]);
 }
+
+/** Returns how the arguments of a command are written: `[PACKAGE]`. */
+export const argumentTerms = ({ args, strict }: Command.Class): readonly string[] =>
+  Object.entries(args).map(([name, { required }]) => argumentTerm(name, required === true, strict));
+
+/** Returns how the options are written that a command line must have. */
+export const requiredOptions = (options: readonly NamedOption[]): readonly string[] =>
+  options
+    .filter(([, { required }]) => required === true)
+    .map(([name, definition]) => `--${name}${valueOf(definition)}`);
 
 /** Returns the help of the commands whose names begin with `topic`. */
 export const topicHelp = (topic: string, description: string, commands: readonly Row[]): string =>
@@ -62,7 +70,7 @@ export const exitCodesHelp = (): string =>
   ]);
 
 /** Returns the options of a command, its own before those that all commands have. */
-export function allOptions(command: Command.Class): readonly (readonly [string, OptionDefinition])[] {
+export function allOptions(command: Command.Class): readonly NamedOption[] {
   const common: Readonly<Record<string, OptionDefinition>> = {
     ...PiwCommand.baseFlags,
     ...(command.enableJsonFlag ? { json: JSON_OPTION } : {}),
@@ -74,17 +82,19 @@ export function allOptions(command: Command.Class): readonly (readonly [string, 
   ].filter(([, { hidden }]) => hidden !== true);
 }
 
-const sorted = (options: readonly (readonly [string, OptionDefinition])[]) =>
-  [...options].sort(([a], [b]) => (a < b ? -1 : 1));
+const sorted = (options: readonly NamedOption[]) => [...options].sort(([a], [b]) => (a < b ? -1 : 1));
 
-function optionSections(options: readonly (readonly [string, OptionDefinition])[]): readonly string[] {
+/** Returns the options by the headings under which they stand. */
+export function optionSections(
+  options: readonly NamedOption[],
+): readonly (readonly [string, readonly Row[]])[] {
   const groups = new Map<string, Row[]>();
   for (const [name, option] of options) {
     const { helpGroup = '' } = option;
     const heading = helpGroup === '' ? 'OPTIONS' : helpGroup === COMMON ? COMMON : `${helpGroup} OPTIONS`;
     groups.set(heading, [...(groups.get(heading) ?? []), [optionTerm(name, option), meaningOf(option)]]);
   }
-  return [...groups].map(([heading, rows]) => section(heading, list(rows)));
+  return [...groups];
 }
 
 const argumentTerm = (name: string, required: boolean, strict: boolean): string => {
@@ -105,7 +115,8 @@ function meaningOf({ type, description = '', required, default: fallback }: Opti
   return `${description}${suffix}${required === true ? ' (required)' : ''}`;
 }
 
-function exampleLines(examples: Command.Example[] | string): readonly string[] {
+/** Returns the lines of examples, indented by two. */
+export function exampleLines(examples: Command.Example[] | string): readonly string[] {
   return [examples].flat().map((example) => {
     const line = typeof example === 'string' ? example : example.command;
     const text = line.replaceAll('<%= config.bin %>', 'piw');

@@ -91,7 +91,7 @@ async function bundle(root) {
   if (code !== 0) throw new SetupError(70, `${output.trim()}\nThe code of piw can't be bundled.`);
 }
 
-/** Writes the help texts of the commands, so that --help need not load them. */
+/** Writes the help texts of the commands, so that --help need not load them, and their manual pages. */
 async function writeHelp(root) {
   const { code, output } = await runQuietly(
     process.execPath,
