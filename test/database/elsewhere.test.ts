@@ -78,7 +78,7 @@ const socketDsn = (folder: string, port: number, user: string, database = 'piwhe
 /** Starts PostgreSQL with the database piwheels, prepared through the socket by its superuser. */
 async function startDatabaseServer(): Promise<Installation> {
   const folder = newFolder('pg-');
-  const { bin } = findPostgres(account);
+  const { bin } = await findPostgres(account, () => undefined, new AbortController().signal);
   const [data, port] = [join(folder, 'data'), await freePort()];
   execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '--auth=peer', '--no-sync'], {
     ...runAs(account),

