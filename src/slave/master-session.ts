@@ -25,14 +25,14 @@ interface MasterSessionOptions {
   readonly onProgress: OnProgress;
 }
 
-/** The time limit of a request, which may have to wait for a file to be verified, milliseconds. */
+/** The time limit of a request, milliseconds. */
 const REQUEST_LIMIT_MS = 20_000;
 /**
- * The time limit of one attempt of those that are answered at once, milliseconds. A slave of a leaf node is not told that
- * the leaf has lost its hub, and with it what was on its way.
+ * The time limit of one attempt of a request of at most SMALL_BYTES, milliseconds. A slave of a leaf node is not told that
+ * the leaf has lost its hub, and with it what was on its way. A large one may take longer on a slow link.
  */
-const QUICK_ATTEMPT_LIMIT_MS = 5000;
-const QUICK_VERBS: ReadonlySet<keyof SlaveVerbs> = new Set(['HELLO', 'IDLE', 'REST', 'BUSY']);
+const SMALL_ATTEMPT_LIMIT_MS = 5000;
+const SMALL_BYTES = 64 * 1024;
 const RETRY_BACK_OFF = { firstMs: 1000, maxMs: 5000 };
 /** Errors that a retry of the same message would only repeat. */
 const PERMANENT_ERRORS: ReadonlySet<string> = new Set([
@@ -128,7 +128,8 @@ export class MasterSession {
     body: Body<SlaveVerbs, K>,
     signal: AbortSignal,
   ): Promise<Answer<SlaveVerbs, K>> {
-    const timeoutMs = QUICK_VERBS.has(verb) ? QUICK_ATTEMPT_LIMIT_MS : REQUEST_LIMIT_MS;
+    const isSmall = JSON.stringify(body).length <= SMALL_BYTES;
+    const timeoutMs = isSmall ? SMALL_ATTEMPT_LIMIT_MS : REQUEST_LIMIT_MS;
     return await this.#master.request(verb, body, { timeoutMs, signal });
   }
 
