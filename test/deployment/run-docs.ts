@@ -137,6 +137,51 @@ async function runChapters(server: CleanMachine, builder: CleanMachine, home: st
   report(true, 'nginx makes way for Apache', startMs);
   for (const block of blocks.filter(isApache)) await runBlock(server, block);
   checkDownloads(server, 'Apache');
+  await requireCertificates(server, builder);
+  await backUpAndRestore(server);
+}
+
+const blocksUnder = (page: string, heading: string): readonly ShellBlock[] =>
+  shellBlocks(page).filter(({ headings }) => headings.at(-1) === heading);
+
+/** Has nats-server ask for certificates, by the blocks of docs/master.md, of which the second is the builder's. */
+async function requireCertificates(server: CleanMachine, builder: CleanMachine): Promise<void> {
+  for (const [i, block] of blocksUnder('docs/master.md', 'Certificates for all roles').entries())
+    await runBlock(i === 1 ? builder : server, block);
+  check(
+    server,
+    'a client without a certificate is refused',
+    'cd /tmp; grep -v tls-cert /etc/piwheels.conf | grep -v tls-key > /tmp/without.conf; sudo -u piwheels piw status -c /tmp/without.conf 2>&1 || true',
+    /^piw: .*(?:certificate|unreachable)/m,
+  );
+  check(
+    server,
+    'the slave is connected again',
+    'for second in $(seq 60); do sudo -u piwheels piw status | grep "^slaves *1 waiting" && exit; sleep 2; done',
+    /waiting/,
+  );
+}
+
+/** Backs the farm up by the blocks of docs/backup.md, removes it, and restores it. */
+async function backUpAndRestore(server: CleanMachine): Promise<void> {
+  for (const block of blocksUnder('docs/backup.md', 'Backing up')) await runBlock(server, block);
+  const startMs = performance.now();
+  server.asRoot(`systemctl stop piw-master
+    rm -r /etc/piwheels.conf /etc/piwheels.nats
+    find /var/www/piwheels -mindepth 1 -delete
+    cd /tmp
+    sudo -u postgres dropdb --force piwheels
+    sudo -u postgres dropuser piwheels`);
+  report(true, 'database, output path and settings are removed', startMs);
+  const [restore] = blocksUnder('docs/backup.md', 'Restoring');
+  if (restore !== undefined) await runBlock(server, restore);
+  check(
+    server,
+    'the restored farm is well',
+    'for second in $(seq 60); do sudo -u piwheels piw status && exit; sleep 2; done',
+    /^packages *2, 2 with a wheel/m,
+  );
+  checkDownloads(server, 'Apache, after the restore');
 }
 
 /** Prints for each user of a service how many processes it has, and their share of the memory (PSS). */
@@ -191,7 +236,6 @@ function checkFarm(server: CleanMachine, builder: CleanMachine): void {
     /^$/,
   );
   checkDownloads(server, 'nginx');
-  process.stdout.write(server.asRoot('tail -n 3 /var/log/units/nats-server.log'));
 }
 
 /** Has pip download from the farm, and waits for the number of downloads to rise. */
@@ -204,8 +248,8 @@ function checkDownloads(server: CleanMachine, kind: string): void {
     `before=$(${count})
     rm -rf /tmp/counted
     pip() { /home/admin/try/bin/pip "$@"; }
-    pip download --quiet --cert /usr/local/share/ca-certificates/piwheels.crt --no-cache-dir --no-deps \\
-      --index-url https://wheels.farm.test/simple/ --dest /tmp/counted six
+    until pip download --quiet --cert /usr/local/share/ca-certificates/piwheels.crt --no-cache-dir --no-deps \\
+      --index-url https://wheels.farm.test/simple/ --dest /tmp/counted six; do sleep 5; done
     for second in $(seq 180); do
       after=$(${count})
       [ "$after" -gt "$before" ] && break
