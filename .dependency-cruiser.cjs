@@ -4,7 +4,7 @@
  *   commands    everything below
  *   farm        the cast, and everything below
  *   actors      actor, bus, transfer, and the one domain room that the actor is the face of
- *   slave       actor, bus, transfer, builder
+ *   slave       actor, bus, transfer, builder, failures
  *   backup      database, servers, wheels, files
  *   doctor      actor, bus, builder, check, database, settings
  *   check, web  site, wheels, files
@@ -160,7 +160,7 @@ module.exports = {
       'slave',
       'A slave knows the Slave Driver and the File Juggler by their protocols.',
       '^src/slave/',
-      '^src/(actor|bus|transfer|builder|protocols|model)/',
+      '^src/(actor|bus|transfer|builder|failures|protocols|model)/',
     ),
     only('check', 'The checker reads what the site wrote.', '^src/check/', '^src/(site|wheels|files|model)/'),
     only(

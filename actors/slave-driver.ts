@@ -14,6 +14,7 @@ import {
 } from '../src/protocols/slave-driver.js';
 import { Admission } from './slave-driver/admission.js';
 import { UserBuckets } from './slave-driver/buckets.js';
+import { FollowedBuilds } from './slave-driver/followed-builds.js';
 import { SlaveHealthMonitor } from './slave-driver/health.js';
 import { SlaveLeases } from './slave-driver/leases.js';
 import { Leftovers } from './slave-driver/leftovers.js';
@@ -52,6 +53,8 @@ const TARGET_CHECK_INTERVAL_S = 5;
 const HEALTH_REVIEW_INTERVAL_S = 5;
 /** Seconds between renewals of the leases of slaves that are sending files. */
 const SENDING_RENEWAL_INTERVAL_S = 5;
+/** Seconds between checks for builds that nobody follows any longer. */
+const FOLLOWED_EXPIRY_INTERVAL_S = 15;
 /** Seconds between removals of files whose build lost its lease, and of sessions that have been silent for long. */
 const CLEANUP_INTERVAL_S = 60;
 /**
@@ -74,6 +77,8 @@ const LISTING_WAIT = { maxMs: 10_000, intervalMs: 200 };
  *   SENT    has the File Juggler verify the file, then requests the next one. When all are published, the
  *           build is logged and its pages are due. While the farm's disk is full or failing, the slave is
  *           told to WAIT: it keeps its lease and its files, and whatever has already arrived is kept
+ *
+ * OUTPUT is the output of a build that an administrator follows: it only passes through (FollowedBuilds).
  *
  * All durable state is in the database (leases, results) or with the slave (the files, until DONE). The state
  * in memory is lost with the process: a request in an unknown session is answered with PIW_UNKNOWN_SLAVE, and the
@@ -107,6 +112,7 @@ export class SlaveDriver extends Actor {
     },
   );
   readonly #targets = new UnregisteredTargets(this.#shared);
+  readonly #followed = new FollowedBuilds(this.#shared);
   readonly #leftovers = new Leftovers(this.#shared);
   readonly #health = new SlaveHealthMonitor(this.#shared);
   readonly #orders = new SlaveOrders({ ...this.#shared, health: this.#health });
@@ -161,6 +167,9 @@ export class SlaveDriver extends Actor {
     );
     this.every(TARGET_CHECK_INTERVAL_S, () => this.#targets.check());
     this.every(HEALTH_REVIEW_INTERVAL_S, () => this.#health.review());
+    this.every(FOLLOWED_EXPIRY_INTERVAL_S, () => {
+      this.#followed.expire();
+    });
     this.every(CLEANUP_INTERVAL_S, () => this.#leftovers.removeExpired(), CLEANUP_INTERVAL_S);
     this.every(
       CLEANUP_INTERVAL_S,
@@ -190,6 +199,7 @@ export class SlaveDriver extends Actor {
           this.#inSession('BUSY', from, (session) => session.busy(lease, stats)),
         BUILT: (built, from) => this.#inSession('BUILT', from, (session) => session.built(built)),
         SENT: (sent, from) => this.#sent(sent, from),
+        OUTPUT: (output, from) => this.#followed.receive(sessionOf(from), output),
         BYE: (_, from) => this.#requests.run(sessionOf(from), () => this.#bye(sessionOf(from))),
       },
       {
@@ -219,6 +229,7 @@ export class SlaveDriver extends Actor {
         await this.#orders.skip(slave_id);
         return DONE;
       },
+      FOLLOW: (request) => this.#followed.follow(request),
       HELLO: async () => ({ verb: 'SLAVES', slaves: await this.#status.publishAll() }),
     });
   }

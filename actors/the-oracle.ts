@@ -198,6 +198,7 @@ export class TheOracle extends Actor {
         DELPKG: (m) => filesAnswer(packages.deletePackage(db, m.package)),
         HELLOSLAVE: async (m) => ({ verb: 'SLAVE', ...(await registerSlave(db, m)) }),
         SETSLAVES: (m) => done(setSlaves(db, m.slave_ids, m)),
+        LEASEBUILD: async (m) => ({ verb: 'LEASEBUILD', build_id: await builds.buildOfLease(db, m.lease) }),
         GETLEASE: async (m) => ({
           verb: 'LEASE',
           ...((await findLease(db, m.lease, m.slave_id)) ?? NO_LEASE),

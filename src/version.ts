@@ -9,6 +9,7 @@ export const PROTOCOL_VERSION = 6;
 
 /**
  * The version of the protocol between slaves and masters: of the conversations `slave`, `wake` and `file`. It changes
- * only when one of their messages does, so that older slaves are served as long as they understand the answers.
+ * only when one of their messages does, so that older slaves are served as long as they understand the answers. A new
+ * message that the other side may ignore, or never receives unless it is new as well, is not a change.
  */
 export const SLAVE_PROTOCOL_VERSION = 5;

@@ -2,8 +2,11 @@ import type { Answer } from '../../src/protocols/protocol.js';
 import type { SlaveAnswer, SlaveVerbs } from '../../src/protocols/slave-driver.js';
 import type { SlaveActivity, SlaveState } from './slave-state.js';
 
-/** The requests within a session. HELLO begins it as `idle`, or changes nothing; BYE ends it. */
-export type SessionRequest = Exclude<keyof SlaveVerbs, 'HELLO' | 'BYE'>;
+/**
+ * The requests within a session that may change it. HELLO begins it as `idle`, or changes nothing; BYE ends it; OUTPUT
+ * changes nothing.
+ */
+export type SessionRequest = Exclude<keyof SlaveVerbs, 'HELLO' | 'BYE' | 'OUTPUT'>;
 type Activities = readonly (SlaveActivity | 'unchanged')[];
 type SessionTransitions = {
   readonly [R in SessionRequest]: Readonly<Record<Answer<SlaveVerbs, R>['verb'], Activities>>;

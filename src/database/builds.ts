@@ -151,6 +151,12 @@ function affectedPages(
   });
 }
 
+/** Returns the build that was logged under this lease; null if none was. */
+export async function buildOfLease(db: Queryable, lease: number): Promise<number | null> {
+  const [row] = await db.query<{ build_id: number }>('select build_id from builds where lease = $1', [lease]);
+  return row?.build_id ?? null;
+}
+
 /** Returns a build with its log. Throws PIW_REFUSED if it does not exist. */
 export async function buildRecord(db: Queryable, buildId: number): Promise<Omit<BuildRecord, 'verb'>> {
   const [row] = await db.query<Omit<BuildRecord, 'verb'> & Readonly<Record<string, unknown>>>(

@@ -10,3 +10,8 @@ export const TERMINAL_SEQUENCE =
 /** Returns a log without terminal sequences, with the same number of lines. */
 export const stripTerminalSequences = (text: string): string =>
   text.includes('\u001b') || text.includes('\u009b') ? text.replace(TERMINAL_SEQUENCE, '') : text;
+
+/** Returns a line of a log without what would move a terminal's cursor or change its state. */
+export const printableLine = (line: string): string =>
+  // eslint-disable-next-line no-control-regex
+  stripTerminalSequences(line).replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');

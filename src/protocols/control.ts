@@ -4,6 +4,7 @@ import {
   DONE,
   Flag,
   Id,
+  LeaseId,
   Sentence,
   ShortText,
   MachineStats,
@@ -14,6 +15,7 @@ import {
   orNull,
 } from '../model/fields.js';
 import { Protocol } from './protocol.js';
+import { OutputLines } from './slave-driver.js';
 import { Statistics } from './statistics.js';
 
 /** The name of a task, or `*` for all tasks. */
@@ -72,6 +74,9 @@ export const SlaveStatus = Type.Object({
 });
 export type SlaveStatus = Static<typeof SlaveStatus>;
 
+/** Milliseconds between two FOLLOW. */
+export const FOLLOW_INTERVAL_MS = 500;
+
 /** Orders for slaves, which the Slave Driver answers. */
 export const slaveControl = new Protocol('slaves', {
   /**
@@ -85,6 +90,16 @@ export const slaveControl = new Protocol('slaves', {
   WAKE: slaveOrder,
   /** Makes the slave abandon its current build, which other slaves may try soon. */
   SKIP: slaveOrder,
+  /**
+   * Returns the next lines, from line `from` on, of the output of the slave's build; `first` is the number of the first
+   * one, which is higher if earlier lines are no longer there. Whoever follows a build repeats this at least every
+   * FOLLOW_INTERVAL_MS, and gets no lines while there are no new ones. NONE: the slave does not hold this lease, or,
+   * if it is null, any.
+   */
+  FOLLOW: {
+    fields: { slave_id: Id, lease: orNull(LeaseId), from: Count },
+    answers: { OUTPUT: { lease: LeaseId, first: Count, lines: OutputLines }, NONE: {} },
+  },
   /** Returns the status of all slaves. */
   HELLO: { fields: {}, answers: { SLAVES: { slaves: listOf(SlaveStatus, 100_000) } } },
 });

@@ -256,6 +256,11 @@ export const oracle = new Protocol('db', {
       LEASE: { package: orNull(Package), version: orNull(Version), abi: orNull(Tag), platform: orNull(Tag) },
     },
   },
+  /** The build that was logged under this lease; null if none was. */
+  LEASEBUILD: {
+    fields: { lease: LeaseId },
+    answers: { LEASEBUILD: { build_id: orNull(Id) } },
+  },
   /** Logs the results of builds, and requeues what they affect; answered with what became of each. */
   LOGBUILD: {
     fields: { builds: listOf(LoggedBuild, 1000) },

@@ -45,6 +45,16 @@ const sleep = {
 /** The limits of a build: total seconds, bytes of log that are kept, bytes of one wheel. */
 const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
 
+/** The most lines of one OUTPUT, and the most characters (UTF-16) of each: the rest of a longer line is cut off. */
+export const MAX_OUTPUT_LINES = 1000;
+export const MAX_OUTPUT_LINE_CHARS = 1000;
+
+/** Lines of a build's output, without control characters. */
+export const OutputLines = listOf(
+  Type.String({ maxLength: MAX_OUTPUT_LINE_CHARS, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$' }),
+  MAX_OUTPUT_LINES,
+);
+
 /**
  * The protocol between a build slave and the Slave Driver. The slave always speaks first; every answer tells it what to
  * do next, and BYE can be the answer to anything.
@@ -58,6 +68,11 @@ const BuildLimitsTuple = Type.Tuple([Seconds, Count, Count]);
  *     SENT  -> SEND | DONE    I have sent that file -> send it again, or the next one | finished, forget the build
  *           -> WAIT           ... the file has arrived, but the master can't publish it now -> repeat it later
  *     BYE   -> BYE            I am leaving
+ *
+ * Beside it, the output of a build that somebody follows (FOLLOW, below) is sent while the build is under way. That
+ * changes nothing about the session:
+ *
+ *     OUTPUT -> CONT | DONE   these are its next lines -> go on | nobody follows it
  */
 export const slaveDriver = new Protocol('slave', {
   /** The slave introduces itself, and gets a number. */
@@ -147,6 +162,16 @@ export const slaveDriver = new Protocol('slave', {
     fields: { lease: LeaseId, filename: FileName },
     answers: { ...send, ...wait, ...done, ...bye },
   },
+  /** The next lines of the output of a build that somebody follows. */
+  OUTPUT: {
+    fields: {
+      lease: LeaseId,
+      /** The number of the first line; the lines of a build's output that aren't empty are numbered from 0. */
+      first: Count,
+      lines: OutputLines,
+    },
+    answers: { CONT: {}, ...done },
+  },
   /** The slave ends; its lease is released. */
   BYE: { fields: {}, answers: bye },
 });
@@ -157,8 +182,14 @@ export type BuiltMessage = Body<SlaveVerbs, 'BUILT'>;
 export type SlaveAnswer = AnyAnswer<SlaveVerbs>;
 export type BuildOrder = Extract<SlaveAnswer, { verb: 'BUILD' }>;
 
-/** Hints of the Slave Driver to a slave, on the slave's own subject. */
+/** Published by the Slave Driver to a slave, on the slave's own subject. */
 export const wake = new Protocol('wake', {
   /** There may be something for the slave, so it should send IDLE or BUSY now. */
   WAKE: { fields: {} },
+  /**
+   * Somebody follows this build: for some seconds, the slave should send its output from line `from` on (OUTPUT), as
+   * far back as it has it. A slave of an earlier version takes it for WAKE.
+   */
+  FOLLOW: { fields: { lease: LeaseId, from: Count, seconds: Seconds } },
 });
+export type WakeVerbs = typeof wake.verbs;

@@ -4,7 +4,7 @@
  *
  * FARM contains the streams, the leases, and all trusted users. Slaves are in SLAVES, to which FARM exports only three
  * services (the slaves' requests, their large messages, and the metadata of the files that they send) and one stream
- * (WAKE). The accounts enforce what a user's permissions can't: a requester chooses the reply subject, and the server
+ * (WAKE, FOLLOW). The accounts enforce what a user's permissions can't: a requester chooses the reply subject, and the server
  * checks neither JetStream's acknowledgements nor our actors' answers against the requester's permissions. In a single
  * account a slave could direct them to any subject: to a lease, so that nobody held it, or to $JS.API, which would
  * execute them. Across a service they reach only SLAVES.

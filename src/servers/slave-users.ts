@@ -13,7 +13,7 @@ export interface SlaveUser {
 
 /**
  * Returns a slave's permissions on NATS in the syntax of the server's configuration. A slave may send requests on its
- * own subjects, store chunks in its own bucket, and receive its own answers and its own WAKE; nothing else.
+ * own subjects, store chunks in its own bucket, and receive its own answers, WAKE and FOLLOW; nothing else.
  */
 function natsPermissions(prefix: string, name: string): string {
   const list = (subjects: readonly string[]) =>

@@ -2,7 +2,7 @@ import type { Builder } from '../builder/build.js';
 import { machineStats } from '../builder/machine.js';
 import type { BuildResult } from '../builder/outcome.js';
 import type { ResourceThresholds } from '../builder/resource-shortage.js';
-import type { Bus } from '../bus/bus.js';
+import type { Bus, BusSubscription } from '../bus/bus.js';
 import { onAbort } from '../concurrency/abort.js';
 import type { Clock } from '../concurrency/clock.js';
 import { pause } from '../concurrency/pause.js';
@@ -20,6 +20,7 @@ import {
 import { FileSender } from './file-sender.js';
 import { MachineFitness } from './fitness.js';
 import { MasterSession } from './master-session.js';
+import { OutputFeed } from './output-feed.js';
 import type { OnProgress, SlaveProgress } from './progress.js';
 import { WakeCounter } from './wake-counter.js';
 
@@ -67,6 +68,7 @@ export class BuildSlave {
   readonly #session: MasterSession;
   readonly #fitness: MachineFitness;
   readonly #wakes: WakeCounter;
+  readonly #output: OutputFeed;
   readonly #stopController = new AbortController();
 
   constructor(options: SlaveOptions) {
@@ -77,6 +79,10 @@ export class BuildSlave {
     this.#session = new MasterSession({ bus, log, clock, user, hello, signal, onProgress });
     this.#fitness = new MachineFitness({ workDir, thresholds, onProgress });
     this.#wakes = new WakeCounter(clock);
+    this.#output = new OutputFeed({
+      clock,
+      send: (output, abort) => this.#session.requestOnce('OUTPUT', output, abort),
+    });
   }
 
   /** Works until it is told BYE or `signal` is aborted. Throws PIW_PROTOCOL_VERSION if it is refused. */
@@ -87,7 +93,7 @@ export class BuildSlave {
     });
     const { bus, user } = this.#options;
     const wakeSubscription = bus.subscribe(bus.subject(wake.name, user, this.#session.id, '*'));
-    const listening = this.#wakes.countAll(wakeSubscription);
+    const listening = this.#listen(wakeSubscription);
     try {
       await this.#session.hello();
       await this.#work();
@@ -100,6 +106,22 @@ export class BuildSlave {
       await this.#session.bye();
       await wakeSubscription.stop();
       await listening;
+    }
+  }
+
+  /** Reads the messages to this slave until the subscription ends. */
+  async #listen(subscription: BusSubscription): Promise<void> {
+    for await (const message of subscription) {
+      if (!message.subject.endsWith('.FOLLOW')) {
+        this.#wakes.wake();
+        continue;
+      }
+      try {
+        const follow = wake.unpack(await message.body());
+        if (follow.verb === 'FOLLOW') this.#output.follow(follow);
+      } catch (error) {
+        rethrowUnexpected(error);
+      }
     }
   }
 
@@ -145,6 +167,7 @@ export class BuildSlave {
     log.info('build started');
     const buildAbort = new AbortController();
     const signal = AbortSignal.any([buildAbort.signal, this.#stopController.signal]);
+    this.#output.begin(lease, signal);
     const busyLoop = this.#heartbeat(lease, buildAbort);
     // An error in the heartbeat ends the build, and is thrown below.
     busyLoop.catch(() => {
@@ -161,6 +184,7 @@ export class BuildSlave {
         timeoutMs: Math.min(order.limits[0], this.#options.hello.build_timeout_s) * 1000,
         signal,
         onLine: (line) => {
+          this.#output.add(line);
           this.#progress({ state: 'building', package: name, version, line });
         },
       });
@@ -178,6 +202,7 @@ export class BuildSlave {
       if (!wasAborted && !isDiskFailure) throw error;
     } finally {
       buildAbort.abort();
+      await this.#output.end();
       await builder.clean();
     }
     if (this.#stopping) return false;

@@ -16,13 +16,10 @@ export class WakeCounter {
     return this.#count;
   }
 
-  /** Counts the messages of a subscription until it ends. */
-  async countAll(wakeSubscription: AsyncIterable<unknown>): Promise<void> {
-    const read = wakeSubscription[Symbol.asyncIterator]();
-    while (!(await read.next()).done) {
-      this.#count += 1;
-      this.#onWake();
-    }
+  /** Counts a WAKE. */
+  wake(): void {
+    this.#count += 1;
+    this.#onWake();
   }
 
   /**

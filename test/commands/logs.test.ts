@@ -57,7 +57,7 @@ void t.test(
         [1, '', 'piw: there is no build 999999'],
         [1, '', 'piw: there is no package nothing'],
         [1, '', 'piw: demo has no version 9.9'],
-        [1, '', 'piw: no build of demo 3.0 has ended yet'],
+        [1, '', 'piw: no build of demo 3.0 has ended yet: it is in the queue'],
       ],
     );
     const away = await piwRunner({ ...settings, nats: 'localhost:1' })('logs', String(first));

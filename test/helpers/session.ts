@@ -98,6 +98,8 @@ export class ScriptedSession {
       }
       case 'SENT':
         return { lease, filename: (await file()).filename };
+      case 'OUTPUT':
+        return { lease, first: 0, lines: ['a line'] };
       case 'BYE':
         return {};
     }

@@ -106,6 +106,7 @@ void t.test('a slave reaches nothing on NATS except its own subjects', async (t)
       'orders.QUIT',
       'control.QUIT',
       'slaves.KILL',
+      'slaves.FOLLOW',
       'builds.NEXT',
       'build-hints.READY',
       'file-juggler.VERIFY',
