@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { buildRecord, logBuilds } from '../../src/database/builds.js';
 import { addReleases } from '../../src/database/versions.js';
+import { printable } from '../../src/commands/logs/printable.js';
 import { Site } from '../../src/site/site.js';
 import { piwRunner, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
@@ -65,3 +66,9 @@ void t.test(
     t.match(away.err, `piw: the farm does not answer; this is the log of build ${first} on this machine\n`);
   },
 );
+
+void t.test('a terminal gets a log without what would change its state', (t) => {
+  const log = 'a\tb\r\n\u001b[31mred\u001b[0m\u001b]0;title\u0007\n\u009b2J50%\r100%\n\u202etxt.exe\n';
+  t.equal(printable(log), 'a\tb\nred\n50% 100%\n txt.exe\n');
+  t.end();
+});
