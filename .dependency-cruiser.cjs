@@ -6,7 +6,7 @@
  *   actors      actor, bus, transfer, and the one domain room that the actor is the face of
  *   slave       actor, bus, transfer, builder, failures
  *   backup      database, servers, wheels, files
- *   doctor      actor, bus, builder, check, database, settings
+ *   doctor      actor, bus, builder, check, database, files, pypi, settings
  *   check, web  site, wheels, files
  *   servers     bus, actor, files
  *   builder, database, monitor, pypi, site, weblog: the domain rooms; no bus, no actor, no other domain room but wheels
@@ -173,7 +173,7 @@ module.exports = {
       'doctor',
       'The doctor examines what every room needs of a machine.',
       '^src/doctor/',
-      '^src/((actor|builder|bus|check|database|protocols|settings|model)/|(config|connection)[.]ts$)',
+      '^src/((actor|builder|bus|check|database|files|protocols|pypi|settings|model)/|(config|connection)[.]ts$)',
     ),
     only('web', 'The web server serves the output path.', '^src/web/', '^src/(site|wheels|files)/'),
     only(

@@ -15,7 +15,7 @@ const MAX_UNTRUSTED_BODY_BYTES = 128 * 1024 * 1024;
 /** How many bodies of one bucket are fetched at once, and how many more may wait. */
 const FETCH_LIMITS = { active: 2, waiting: 64 };
 /** How many bytes the bucket may hold, and for how long: no request waits longer than that. */
-const MAX_BUCKET_BYTES = 4 * 1024 ** 3;
+export const MAX_BUCKET_BYTES = 4 * 1024 ** 3;
 
 /** The stream of the large messages of a user whose bucket has another stream for everything else. */
 const messageStream = (bucket: string): Bucket => ({ name: bucket, stream: `MSG_${bucket}` });

@@ -15,7 +15,8 @@ export default class Doctor extends PiwCommand {
 configuration: a builder if it says where its master is, a master if it says
 where the servers are, a web server if it has public-url; or name it yourself.
 Each fault is one line, with the command or the setting that fixes it. Nothing
-is changed. Exits with 1 if something is wrong.
+is changed. Exits with 1 if something is wrong; if nothing is, says so at a
+terminal only, so that cron stays silent.
 
 ${EXIT_CODES}`;
   static override examples = [
@@ -42,7 +43,8 @@ ${EXIT_CODES}`;
     const findings: NamedFinding[] = [];
     const add = (finding: NamedFinding) => {
       findings.push(finding);
-      this.log(`${finding.check}: ${stripControlCharacters(finding.problem)}. Fix: ${finding.fix}`);
+      const problem = stripControlCharacters(finding.problem);
+      this.log(`${finding.check}: ${problem}${problem.endsWith('?') ? '' : '.'} Fix: ${finding.fix}`);
     };
     for (const { message } of problems)
       add({ check: 'configuration', problem: message, fix: fixOf(message) });
@@ -68,7 +70,8 @@ ${EXIT_CODES}`;
       }
     }
     if (problems.length > 0) this.log('The rest was not examined: it needs a valid configuration.');
-    else if (findings.length === 0) this.log(`Nothing is wrong with this ${roles.join(', ')}.`);
+    else if (findings.length === 0 && process.stdout.isTTY)
+      this.log(`Nothing is wrong with this ${roles.join(', ')}.`);
     if (findings.length > 0) process.exitCode = 1;
     return { ok: findings.length === 0, roles, findings };
   }
@@ -79,6 +82,8 @@ function fixOf(message: string): string {
   const [, command] = /: run (.+)$/.exec(message) ?? [];
   const [, place] = /^(\S+, line \d+):/.exec(message) ?? [];
   const [, unreadable] = /^(?:the secret )?(\S+) can't be read/.exec(message) ?? [];
+  if (unreadable !== undefined && message.includes('ENOENT'))
+    return `write the secret into ${unreadable}, or correct its name where it is set; then chmod 600 ${unreadable}`;
   if (unreadable !== undefined) return `make ${unreadable} readable for this user, or remove it`;
   return command ?? `correct ${place ?? 'the environment'}`;
 }

@@ -25,3 +25,18 @@ export async function readClock(db: Queryable): Promise<number> {
   );
   return row?.now ?? 0;
 }
+
+/** Returns why the database takes no changes; undefined if it does. */
+export async function readOnlyReason(db: Queryable): Promise<'standby' | 'configured' | undefined> {
+  const [row] = await db.query<{ standby: boolean; reads: string }>(
+    `select pg_is_in_recovery() as standby, current_setting('transaction_read_only') as reads`,
+  );
+  if (row?.standby === true) return 'standby';
+  return row?.reads === 'on' ? 'configured' : undefined;
+}
+
+/** Returns the name of the database's encoding: `UTF8`. */
+export async function readEncoding(db: Queryable): Promise<string> {
+  const [row] = await db.query<{ encoding: string }>(`select current_setting('server_encoding') as encoding`);
+  return row?.encoding ?? '';
+}

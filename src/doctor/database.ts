@@ -1,7 +1,16 @@
+import { userInfo } from 'node:os';
 import { discoverFarm, otherInstallationError } from '../actor/identity.js';
+import type { Settings } from '../config.js';
 import { installationRegistry } from '../database/installation.js';
 import { checkSchemaVersion } from '../database/migrations.js';
-import { lacksPrivileges, readClock, refuseSuperuser } from '../database/role.js';
+import type { Queryable } from '../database/pool.js';
+import {
+  lacksPrivileges,
+  readClock,
+  readEncoding,
+  readOnlyReason,
+  refuseSuperuser,
+} from '../database/role.js';
 import { rethrowUnexpected, type PiwError } from '../errors.js';
 import { isReachable, findingOf, type Check, type DoctorContext, type Finding } from './check.js';
 
@@ -19,17 +28,65 @@ export const databaseConnection: Check = {
       return [];
     } catch (error) {
       rethrowUnexpected(error);
-      return [findingOf(error, databaseFix(error, settings.user))];
+      return [findingOf(error, databaseFix(error, settings))];
     }
   },
 };
 
-function databaseFix({ code, advice }: PiwError, user: string): string {
-  if (code === 'PIW_NO_DATABASE')
-    return `sudo -u postgres createdb NAME, and then sudo -u postgres piw initdb -d DSN -u ${user}`;
-  return code === 'PIW_DATABASE'
-    ? 'start PostgreSQL (sudo systemctl start postgresql), or set dsn to its address'
-    : advice;
+function databaseFix({ code, message, advice }: PiwError, settings: Settings): string {
+  const { host, port, name, role } = partsOf(settings.dsn);
+  switch (code) {
+    case 'PIW_NO_DATABASE':
+      return `${asPostgres(settings, `createdb${portOption(port)} ${name}`)} && ${initdbCommand(settings)}`;
+    case 'PIW_NO_ROLE':
+      return `${asPostgres(settings, `createuser${portOption(port)} ${role}`)} && ${initdbCommand(settings)}`;
+    case 'PIW_DATABASE_LOGIN':
+      return `set dsn (or dsn-file) to the role and password that pg_hba.conf allows; over the local socket, run it as the user of that name: sudo -u ${role} piw doctor`;
+    case 'PIW_DATABASE':
+      if (/ENOTFOUND|EAI_AGAIN/.test(message))
+        return `correct the host ${host} in dsn, or make its name known: DNS, or /etc/hosts`;
+      if (message.includes('for role'))
+        return psqlCommand(settings, `alter role "${role}" connection limit -1`);
+      if (message.includes('too many'))
+        return `${psqlCommand(settings, 'alter system set max_connections = 200')}, and then sudo systemctl restart postgresql`;
+      return `start PostgreSQL${isLocal(host) ? '' : ` on ${host}`} (sudo systemctl start postgresql), or set dsn to its address`;
+    default:
+      return advice;
+  }
+}
+
+/** The parts of a DSN that commands on PostgreSQL's own host need; without its password. */
+function partsOf(dsn: string) {
+  const url = URL.canParse(dsn) ? new URL(dsn) : new URL('postgres:///');
+  const role = url.username === '' ? userInfo().username : decodeURIComponent(url.username);
+  return {
+    host: url.searchParams.get('host') ?? url.hostname,
+    port: url.port === '' ? (url.searchParams.get('port') ?? '5432') : url.port,
+    name: decodeURIComponent(url.pathname.slice(1)) || role,
+    role,
+  };
+}
+
+const isLocal = (host: string): boolean => /^(|localhost|127\..*|\[?::1\]?|\/.*)$/.test(host);
+const portOption = (port: string): string => (port === '5432' ? '' : ` -p ${port}`);
+
+/** Returns a command for the superuser of PostgreSQL, which is to be typed on its host. */
+function asPostgres({ dsn }: Settings, command: string): string {
+  const { host } = partsOf(dsn);
+  return `${isLocal(host) ? '' : `on ${host}: `}sudo -u postgres ${command}`;
+}
+
+const psqlCommand = (settings: Settings, sql: string): string =>
+  asPostgres(settings, `psql${portOption(partsOf(settings.dsn).port)} -c '${sql}'`);
+
+const createDatabase = (settings: Settings): string =>
+  asPostgres(settings, `createdb${portOption(partsOf(settings.dsn).port)} -E UTF8 -T template0 piw`);
+
+/** Returns the command that creates or upgrades the tables, and grants the role of the DSN what it needs. */
+function initdbCommand(settings: Settings): string {
+  const { port, name, role } = partsOf(settings.dsn);
+  const dsn = port === '5432' ? `postgres:///${name}` : `'postgres:///${name}?port=${port}'`;
+  return asPostgres(settings, `piw initdb -c /dev/null -d ${dsn} -u ${role} -y`);
 }
 
 export const databaseSchema: Check = {
@@ -39,7 +96,7 @@ export const databaseSchema: Check = {
     if (!(await isReachable(database))) return [];
     const findings: Finding[] = [];
     const db = await database();
-    const initdb = `sudo -u postgres piw initdb -d DSN -u ${settings.user}`;
+    const initdb = initdbCommand(settings);
     try {
       // Without any right, the tables look as if they were not there.
       if (await lacksPrivileges(db))
@@ -47,19 +104,54 @@ export const databaseSchema: Check = {
       else await checkSchemaVersion(db);
     } catch (error) {
       rethrowUnexpected(error);
-      findings.push(findingOf(error, error.code === 'PIW_DATABASE_VERSION' ? initdb : error.advice));
+      findings.push(findingOf(error, schemaFix(error, settings)));
     }
     try {
       if (!settings['allow-superuser']) await refuseSuperuser(db);
     } catch (error) {
       rethrowUnexpected(error);
       findings.push(
-        findingOf(error, `sudo -u postgres createuser ${settings.user}, and set dsn to that role`),
+        findingOf(
+          error,
+          `${asPostgres(settings, `createuser${portOption(partsOf(settings.dsn).port)} ${settings.user}`)}, and set dsn to that role (or, if other superusers exist: ${psqlCommand(settings, `alter role "${partsOf(settings.dsn).role}" nosuperuser`)})`,
+        ),
       );
     }
+    findings.push(...(await stateFindings(db, settings)));
     return findings;
   },
 };
+
+function schemaFix({ code, advice }: PiwError, settings: Settings): string {
+  if (code === 'PIW_DATABASE_VERSION') return initdbCommand(settings);
+  return code === 'PIW_DATABASE_FOREIGN'
+    ? `${createDatabase(settings)}, and set dsn to that database`
+    : advice;
+}
+
+/** Returns what keeps a farm from storing every name and every build in this database. */
+async function stateFindings(db: Queryable, settings: Settings): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  const { name } = partsOf(settings.dsn);
+  const readOnly = await readOnlyReason(db);
+  if (readOnly === 'standby')
+    findings.push({
+      problem: `the database ${name} is on a standby, which takes no changes`,
+      fix: `set dsn to the primary server, or, if this one is to replace it: ${psqlCommand(settings, 'select pg_promote()')}`,
+    });
+  else if (readOnly === 'configured')
+    findings.push({
+      problem: `the database ${name} takes no changes: default_transaction_read_only is on`,
+      fix: psqlCommand(settings, `alter database "${name}" set default_transaction_read_only = off`),
+    });
+  const encoding = await readEncoding(db);
+  if (encoding !== 'UTF8')
+    findings.push({
+      problem: `the database ${name} has the encoding ${encoding}, which lacks characters of names and logs`,
+      fix: `${createDatabase(settings)}, and set dsn to that database`,
+    });
+  return findings;
+}
 
 export const databaseOwner: Check = {
   name: 'identity',

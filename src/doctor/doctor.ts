@@ -1,13 +1,16 @@
 import { rethrowUnexpected } from '../errors.js';
-import { buildTools, builderResources, builderUser } from './builder.js';
+import { buildTools, builderResources, workFolder } from './builder.js';
 import { findingOf, type Check, type DoctorContext, type Finding } from './check.js';
+import { clockSynchronised } from './clock.js';
 import { databaseClock, databaseConnection, databaseOwner, databaseSchema } from './database.js';
 import { farmAtWork } from './farm.js';
 import { exposedSecrets, placeholders } from './files.js';
+import { followedIndex } from './index-source.js';
 import { farmVersion, jetStream, natsConnection } from './nats.js';
 import { nodeVersion } from './node.js';
 import { outputPath } from './output.js';
 import { tlsFiles } from './tls.js';
+import { ordinaryUser } from './user.js';
 import { servedIndex } from './web.js';
 
 /** A finding, and the name of the check that has made it. */
@@ -16,6 +19,8 @@ export type NamedFinding = Finding & { readonly check: string };
 /** Returns all checks of an installation, for a farm of these tasks, in the order in which they are made. */
 const allChecks = (tasks: readonly string[]): readonly Check[] => [
   nodeVersion,
+  ordinaryUser,
+  clockSynchronised,
   placeholders,
   exposedSecrets,
   tlsFiles,
@@ -27,8 +32,9 @@ const allChecks = (tasks: readonly string[]): readonly Check[] => [
   databaseOwner,
   databaseClock,
   outputPath,
+  followedIndex,
   farmAtWork(tasks),
-  builderUser,
+  workFolder,
   builderResources,
   buildTools,
   servedIndex,

@@ -1,5 +1,5 @@
 import { discoverFarm } from '../actor/identity.js';
-import { jetStreamProblem } from '../bus/jetstream.js';
+import { jetStreamProblem, storageShortage } from '../bus/jetstream.js';
 import { rethrowUnexpected } from '../errors.js';
 import { isReachable, findingOf, type Check, type DoctorContext } from './check.js';
 
@@ -21,13 +21,24 @@ export const natsConnection: Check = {
 
 /** Returns what fixes a connection that failed with this message. */
 function natsFix(message: string, isMaster: boolean): string {
+  const setting = isMaster ? 'nats' : 'master';
   if (message.includes('credentials'))
     return isMaster
       ? 'set nats-key, or nats-file to a file with nats://USER:PASSWORD@HOST of a user in accounts.conf'
       : 'run piw slaves add on the master, and copy what it prints to this machine';
+  if (message.includes('has expired'))
+    return 'renew the certificate of nats-server: tls { cert_file … } in its configuration names the file';
+  if (message.includes('altnames'))
+    return `set ${setting} to a name that the certificate has, or renew the certificate of nats-server for this name`;
   if (message.includes('certificate')) return 'set tls-ca to the authority of the servers’ certificate';
   if (message.includes('run chmod')) return message.replace(/^.*run /, '');
-  return `start nats-server (sudo systemctl start nats-server), or set ${isMaster ? 'nats' : 'master'} to its address`;
+  if (/^the secret \S+ can't be read|no secret in/.test(message))
+    return `set ${isMaster ? 'nats-key' : 'slave-key'} to a file that this user can read, and nobody else`;
+  if (message.includes('not a valid NATS address'))
+    return `set ${setting} to nats://HOST:PORT or tls://HOST:PORT`;
+  if (/ENOTFOUND|EAI_AGAIN/.test(message))
+    return `correct the host name in ${setting}, or make it known: DNS, or /etc/hosts`;
+  return `start nats-server (sudo systemctl start nats-server), or set ${setting} to its address`;
 }
 
 export const jetStream: Check = {
@@ -35,13 +46,22 @@ export const jetStream: Check = {
   applies: ({ roles }) => roles.has('master'),
   run: async ({ bus }) => {
     if (!(await isReachable(bus))) return [];
-    const problem = await jetStreamProblem(await bus());
-    return problem === undefined
+    const connection = await bus();
+    const problem = await jetStreamProblem(connection);
+    if (problem !== undefined)
+      return [
+        {
+          problem: `JetStream is off for this user: ${problem}`,
+          fix: 'use config/nats/single.conf and accounts.conf: jetstream { … }, and jetstream: enabled for FARM',
+        },
+      ];
+    const shortage = await storageShortage(connection);
+    return shortage === undefined
       ? []
       : [
           {
-            problem: `JetStream is off for this user: ${problem}`,
-            fix: 'use config/nats/single.conf and accounts.conf: jetstream { … }, and jetstream: enabled for FARM',
+            problem: `JetStream has no room for the farm's large messages: ${shortage}`,
+            fix: 'free space on the disk of its store_dir, or raise max_file_store in jetstream { … } of its configuration and the limits of account FARM to 8GB',
           },
         ];
   },

@@ -31,7 +31,7 @@ export const servedIndex: Check = {
       return [
         {
           problem: `${url}: ${error.message}`,
-          fix: 'start the web server (nginx, Apache or piw web), or correct public-url',
+          fix: webFix(error.message, settings['output-path']),
         },
       ];
     }
@@ -50,6 +50,16 @@ export const servedIndex: Check = {
     return findings;
   },
 };
+
+/** Returns what fixes a site that could not be examined for this reason. */
+function webFix(message: string, outputPath: string): string {
+  if (message.includes('not a package index')) return `set the web server's root to ${outputPath}`;
+  if (/ENOTFOUND|EAI_AGAIN/.test(message))
+    return 'correct the host name in public-url, or make it known: DNS, or /etc/hosts';
+  if (/certificate/i.test(message))
+    return 'renew the certificate of the web server (ssl_certificate, SSLCertificateFile), with the host name of public-url';
+  return 'start the web server (sudo systemctl start nginx, or apache2; or piw web), or correct public-url';
+}
 
 /** Returns whether the output path is on this machine and its index lists something. */
 function hasProjects(outputPath: string): boolean {
