@@ -131,7 +131,7 @@ ${EXIT_CODES}`;
     }
   }
 
-  #printRules(): unknown {
+  #printRules() {
     const rules = Object.entries(RULES).map(([rule, { level, says, source }]) => ({
       rule,
       level,

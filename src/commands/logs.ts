@@ -94,7 +94,7 @@ ${EXIT_CODES}`;
     settings: Settings,
     exitsWithResult: boolean,
     findBuild: (client: OracleClient) => Promise<number>,
-  ): Promise<unknown> {
+  ) {
     const bus = await this.connect(settings);
     try {
       const client = createOracleClient(bus);

@@ -43,7 +43,7 @@ ${EXIT_CODES}`;
     }
   }
 
-  async #showQueue(oracleClient: ProtocolClient<typeof oracle.verbs>): Promise<unknown> {
+  async #showQueue(oracleClient: ProtocolClient<typeof oracle.verbs>) {
     const { lengths, estimated, age_s, building, held, last_hour, last_minute } = await oracleClient.request(
       'QUEUE',
       {},
@@ -76,7 +76,7 @@ ${EXIT_CODES}`;
     };
   }
 
-  async #showPackage(oracleClient: ProtocolClient<typeof oracle.verbs>, name: string): Promise<unknown> {
+  async #showPackage(oracleClient: ProtocolClient<typeof oracle.verbs>, name: string) {
     const { exists, versions } = await oracleClient.request('QUEUEPKG', { package: name });
     if (!exists) throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name}`);
     if (versions.length === 0) this.log(`${name} has no versions.`);

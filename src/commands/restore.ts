@@ -118,7 +118,7 @@ ${EXIT_CODES}`;
     signal: AbortSignal,
     target: Pick<RestoreOptions, 'dsn' | 'outputPath' | 'user' | 'userForSuperuser' | 'allowSuperuser'>,
     dataFolder?: RestoredFolder,
-  ): Promise<unknown> {
+  ) {
     const { outputPath } = target;
     const progress = new ProgressLine(flags.json !== true && !flags.quiet && process.stderr.isTTY);
     const restore = await FarmRestore.open({

@@ -12,8 +12,9 @@ import { ROOT } from '../../src/root.js';
 import { actorPages } from './actor-pages.js';
 import { readConversations } from './conversations.js';
 import { FIELD_MEANINGS } from './field-meanings.js';
+import { jsonShape } from './json-shapes.js';
 import { page, table } from './markdown.js';
-import { readProgram } from './program.js';
+import { type Program, readProgram } from './program.js';
 import { protocolPages } from './protocol-pages.js';
 import { schemaPage } from './schema-page.js';
 import { TypeNames } from './type-names.js';
@@ -40,7 +41,10 @@ export async function generatedFiles(db: Database): Promise<Readonly<Record<stri
     'docs/schema.md': await schemaPage(db),
     'docs/commands/README.md': commandsIndex(names),
     ...Object.fromEntries(
-      names.map((name) => [commandPage(name), formatCommandPage(name, helpTexts[name] ?? '')]),
+      names.map((name) => [
+        commandPage(name),
+        formatCommandPage(name, helpTexts[name] ?? '', shapeOf(program, name)),
+      ]),
     ),
     ...protocolPages(conversations, types),
     ...actorPages(program, conversations, (name) => {
@@ -53,10 +57,27 @@ export async function generatedFiles(db: Database): Promise<Readonly<Record<stri
 
 const commandPage = (name: string): string => `docs/commands/${name.replaceAll(' ', '-')}.md`;
 
-function formatCommandPage(name: string, help: string): string {
+/** Returns what a command prints with --json; undefined if it has no such option. */
+function shapeOf(program: Program, name: string): string | undefined {
+  const command = commands[name.replaceAll(' ', ':')];
+  return command?.enableJsonFlag === true
+    ? jsonShape(program, `src/commands/${name.replaceAll(' ', '/')}.ts`)
+    : undefined;
+}
+
+const codeBlock = (text: string): string => `\`\`\`\n${text.trimEnd()}\n\`\`\``;
+
+function formatCommandPage(name: string, help: string, shape: string | undefined): string {
   return page(
     `piw ${name}`,
-    `\`\`\`\n${help.trimEnd()}\n\`\`\``,
+    codeBlock(help),
+    ...(shape === undefined
+      ? []
+      : [
+          '## JSON',
+          'What it prints with `--json`, as types; `?` marks a key that may be missing, and a blank line separates alternatives:',
+          codeBlock(shape),
+        ]),
     'All commands: [commands](README.md). The settings in a configuration file: [configuration](../configuration.md).',
   );
 }

@@ -31,6 +31,10 @@ loop until the slave ends
     loop while it builds
       S->>D: BUSY(lease)
       D-->>S: CONT, or DONE: the lease is lost
+      opt somebody follows the build
+        S->>D: OUTPUT(lease, first, lines)
+        D-->>S: CONT, or DONE: nobody follows it any longer
+      end
     end
     S->>D: BUILT(lease, files)
     loop for each file
