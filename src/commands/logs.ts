@@ -59,7 +59,7 @@ ${EXIT_CODES}`;
   };
   static override enableJsonFlag = true;
 
-  async run(): Promise<unknown> {
+  async run() {
     const { args, flags } = await this.parse(Logs);
     const settings = this.settings(flags);
     const { build, version } = args;
@@ -114,7 +114,7 @@ ${EXIT_CODES}`;
    * Prints the output of a build until it ends. If no slave is building the package, prints the log of its last build.
    * Throws PIW_UNKNOWN_BUILD if there is none, or several slaves are building it.
    */
-  async #follow(settings: Settings, request: FollowRequest): Promise<unknown> {
+  async #follow(settings: Settings, request: FollowRequest) {
     const signal = createShutdownSignal();
     const bus = await this.connect(settings, undefined, signal);
     try {
