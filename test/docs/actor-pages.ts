@@ -5,7 +5,7 @@ import type { ActorSpec } from '../../src/actor/run.js';
 import { SETTING_DEFINITIONS } from '../../src/config.js';
 import type { Conversation } from './conversations.js';
 import { cell, code, page, table } from './markdown.js';
-import { linksTo, participantOf, participantsOf, titleOf } from './participants.js';
+import { linksTo, participantsOf, titleOf } from './participants.js';
 import { type Program, commentOf, markdownOf, visitAll } from './program.js';
 
 type Spec = Omit<ActorSpec<never>, 'load'>;
@@ -189,8 +189,9 @@ const settingLink = (name: keyof typeof SETTING_DEFINITIONS): string => `[${code
 
 /** Returns what an actor serves and hears, and what it sends. */
 function messageSections(conversations: readonly Conversation[], file: string): readonly string[] {
-  const { title } = participantOf(file);
-  const isMine = (paths: readonly string[]) => participantsOf(paths).some((each) => each.title === title);
+  const [self] = participantsOf([file]);
+  const isMine = (paths: readonly string[]) =>
+    participantsOf(paths).some(({ title }) => title === self?.title);
   const rowsOf = (
     mine: 'senders' | 'receivers',
     others: 'senders' | 'receivers',

@@ -18,6 +18,9 @@ export interface Verb extends Message {
   /** The files of those who send it, and of those who serve it or listen to it. */
   readonly senders: readonly string[];
   readonly receivers: readonly string[];
+  /** Whether one process of a queue group gets it, and whether every process gets it. Both may be so. */
+  readonly isToOne: boolean;
+  readonly isToEach: boolean;
 }
 
 export interface Conversation {
@@ -27,15 +30,15 @@ export interface Conversation {
   /** Its subject without the farm's prefix. */
   readonly subject: string;
   readonly verbs: readonly Verb[];
-  /** Whether each process of its receiver gets every message, and not only one process. */
-  readonly toEachProcess: boolean;
 }
 
 interface Participation {
   readonly senders: Map<string, Set<string>>;
   readonly receivers: Map<string, Set<string>>;
   readonly subjects: string[];
-  toEachProcess: boolean;
+  /** The messages that one process of a queue group gets, and those that every process gets. */
+  readonly toOne: Set<string>;
+  readonly toEach: Set<string>;
 }
 
 export async function readConversations(
@@ -65,7 +68,8 @@ class Reader {
               senders: new Map(),
               receivers: new Map(),
               subjects: [],
-              toEachProcess: false,
+              toOne: new Set(),
+              toEach: new Set(),
             });
         });
   }
@@ -84,7 +88,6 @@ class Reader {
           verbs: Object.entries(verbs).map(([name, spec]) =>
             this.#verb(property(type, name), spec, participation),
           ),
-          toEachProcess: participation.toEachProcess,
         };
       }),
     );
@@ -97,7 +100,8 @@ class Reader {
     return verbs;
   }
 
-  #verb(symbol: ts.Symbol, { fields, answers }: VerbSpec, { senders, receivers }: Participation): Verb {
+  #verb(symbol: ts.Symbol, { fields, answers }: VerbSpec, participation: Participation): Verb {
+    const { senders, receivers, toOne, toEach } = participation;
     const type = this.#checker.getTypeOfSymbol(symbol);
     const answersType = answers && this.#checker.getTypeOfSymbol(property(type, 'answers'));
     return {
@@ -110,6 +114,8 @@ class Reader {
         }),
       senders: [...(senders.get(symbol.name) ?? [])].sort(),
       receivers: [...(receivers.get(symbol.name) ?? [])].sort(),
+      isToOne: toOne.has(symbol.name),
+      isToEach: toEach.has(symbol.name),
     };
   }
 
@@ -175,12 +181,15 @@ class Reader {
           )
         : [],
     );
-    if (settings.get('queue')?.kind === ts.SyntaxKind.NullKeyword) participation.toEachProcess = true;
     const subject = this.#subject(settings.get('tokens'));
     if (subject !== undefined) participation.subjects.push(subject);
     const verb = settings.get('verb');
     const names = verb ? this.#stringsOf(verb) : this.#handled(handlers);
-    for (const name of names) add(participation.receivers, name, pathOf(protocol ?? handlers));
+    const isToEach = settings.get('queue')?.kind === ts.SyntaxKind.NullKeyword;
+    for (const name of names) {
+      add(participation.receivers, name, pathOf(protocol ?? handlers));
+      (isToEach ? participation.toEach : participation.toOne).add(name);
+    }
   }
 
   /** Returns the verbs for which handlers are given. */
@@ -202,7 +211,6 @@ class Reader {
     const participation = this.#participation(protocol);
     const last = subject.arguments.at(-1);
     if (!participation || !last || !ts.isStringLiteral(last)) return;
-    participation.toEachProcess = true;
     const [declaration] = [...this.#protocols].find(([, each]) => each === participation) ?? [];
     const names =
       last.text === '*' && declaration
@@ -210,7 +218,10 @@ class Reader {
             .getProperties()
             .map(({ name }) => name)
         : [last.text];
-    for (const name of names) add(participation.receivers, name, pathOf(subject));
+    for (const name of names) {
+      add(participation.receivers, name, pathOf(subject));
+      participation.toEach.add(name);
+    }
   }
 
   #participation(expression: ts.Node | undefined): Participation | undefined {

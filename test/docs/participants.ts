@@ -10,20 +10,20 @@ export interface Participant {
   readonly isCommand?: boolean;
 }
 
-const EVERY_TASK: Participant = { title: 'every task' };
-export const BUILD_SLAVE: Participant = { title: 'build slave', page: 'actors/build-slave.md' };
+const BUILD_SLAVE: Participant = { title: 'build slave', page: 'actors/build-slave.md' };
 
 /** The participants outside the cast, by the beginnings of paths. */
-const OTHERS: Readonly<Record<string, Participant>> = {
-  'actors/control-desk': { title: 'ControlDesk', page: 'actors/control-desk.md' },
-  'src/slave/': BUILD_SLAVE,
-  'src/transfer/': { title: 'sender of a file' },
-  'src/farm/': command('farm'),
-  'src/doctor/': command('doctor'),
-  'src/actor/child': { title: 'supervisor' },
-  'src/actor/identity': { title: 'process that starts' },
-  'src/actor/list-processes': command('status'),
-  'src/actor/': EVERY_TASK,
+const OTHERS: Readonly<Record<string, readonly Participant[]>> = {
+  'actors/control-desk': [{ title: 'ControlDesk', page: 'actors/control-desk.md' }],
+  'src/slave/': [BUILD_SLAVE],
+  // Whoever sends files.
+  'src/transfer/': [BUILD_SLAVE, command('import')],
+  'src/farm/': [command('farm')],
+  'src/doctor/': [command('doctor')],
+  'src/actor/child': [{ title: 'supervisor' }],
+  'src/actor/identity': [{ title: 'process that starts' }],
+  'src/actor/list-processes': [command('status'), command('doctor')],
+  'src/actor/': [{ title: 'every task' }],
 };
 
 function command(name: string): Participant {
@@ -37,13 +37,14 @@ export const titleOf = (task: string): string =>
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
     .join(' ');
 
-export function participantOf(path: string): Participant {
+/** Returns the participants that a file belongs to. */
+function participantsOfFile(path: string): readonly Participant[] {
   const task = CAST.find(
     ({ task }) => path === `actors/${task}.ts` || path.startsWith(`actors/${task}/`),
   )?.task;
-  if (task !== undefined) return { title: titleOf(task), page: `actors/${task}.md` };
-  const [, other] = Object.entries(OTHERS).find(([prefix]) => path.startsWith(prefix)) ?? [];
-  return other ?? commandOf(path);
+  if (task !== undefined) return [{ title: titleOf(task), page: `actors/${task}.md` }];
+  const [, others] = Object.entries(OTHERS).find(([prefix]) => path.startsWith(prefix)) ?? [];
+  return others ?? [commandOf(path)];
 }
 
 /** Returns the command that a file below src/commands is of; a part of several commands has no page. */
@@ -57,8 +58,8 @@ function commandOf(path: string): Participant {
 
 /** Returns the participants that files belong to, each once. */
 export function participantsOf(paths: readonly string[]): readonly Participant[] {
-  const all = new Map(paths.map((path) => [participantOf(path).title, participantOf(path)]));
-  return [...all.values()];
+  const all = paths.flatMap(participantsOfFile);
+  return [...new Map(all.map((each) => [each.title, each])).values()];
 }
 
 /** Returns their names with links, for a page in a folder below docs/. */

@@ -44,7 +44,8 @@ const indexPage = (conversations: readonly Conversation[]): string =>
   );
 
 function conversationPage(conversation: Conversation): string {
-  const { name, file, comment, verbs, subject, toEachProcess } = conversation;
+  const { name, file, comment, verbs, subject } = conversation;
+  const deliveries = new Set(verbs.map(deliveryOf));
   const receivers = participantsOf(verbs.flatMap(({ receivers: each }) => each));
   return page(
     `The conversation ${code(name)}`,
@@ -54,18 +55,19 @@ function conversationPage(conversation: Conversation): string {
       ['defined in', `[${file}](../../${file})`],
       ['subjects', code(`PREFIX.${subject}.VERB`)],
       ['served by', linksTo(receivers) || 'whoever listens'],
-      ['delivered to', deliveryOf(verbs, toEachProcess)],
+      ['delivered to', deliveries.size === 1 ? ([...deliveries][0] ?? '') : 'see each message'],
       ['who may send', permissionOf(subject)],
     ]),
     sequenceOf(conversation),
-    ...verbs.flatMap(verbSection),
+    ...verbs.flatMap((verb) => verbSection(verb, deliveries.size > 1)),
     'All conversations: [the index](README.md), which says how a message is encoded. The types of fields: [types](types.md).',
   );
 }
 
-function deliveryOf(verbs: readonly Verb[], toEachProcess: boolean): string {
-  if (verbs.every(({ receivers }) => receivers.length === 0)) return 'everybody who has subscribed';
-  return toEachProcess ? 'every process that serves it' : 'one process: those of a task share a queue group';
+function deliveryOf({ isToOne, isToEach }: Verb): string {
+  if (isToOne && isToEach) return 'one process, which answers, and to every other that listens';
+  if (isToOne) return 'one process: those of a task share a queue group';
+  return isToEach ? 'every process that serves it or listens' : 'everybody who has subscribed';
 }
 
 /** Returns who may send on a subject, by the exports and imports of the accounts in config/nats. */
@@ -84,12 +86,13 @@ function permissionOf(subject: string): string {
   return `${farm}${more}: see [users and accounts](../master.md#users-and-accounts-on-nats)`;
 }
 
-const verbSection = (verb: Verb): readonly string[] => [
+const verbSection = (verb: Verb, tellsDelivery: boolean): readonly string[] => [
   `## ${verb.name}`,
   markdownOf(verb.comment),
   [
     `Sent by: ${linksTo(participantsOf(verb.senders)) || 'nobody at present'}.`,
     `${verb.answers ? 'Served by' : 'Heard by'}: ${linksTo(participantsOf(verb.receivers)) || 'whoever listens'}.`,
+    ...(tellsDelivery ? [`Delivered to ${deliveryOf(verb)}.`] : []),
   ].join(' '),
   fieldsOf(verb, verb.comment),
   ...(verb.answers ?? []).map((answer) => answerBlock(answer, verb.comment)),
