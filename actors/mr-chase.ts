@@ -310,8 +310,10 @@ export class MrChase extends Actor {
   }
 
   async #addVersion(request: Body<typeof chase.verbs, 'ADDVER'>): Promise<{ verb: 'DONE' }> {
-    const { package: name, version, released, skip, unskip, yanked, unyank } = request;
+    const { package: name, version, released, skip, unskip, yanked, unyank, aliases } = request;
     await this.#requireExists(name, null);
+    if (aliases.length > 0)
+      await this.#oracle.request('NEWPKG', { package: name, description: null, origin: 'add', aliases });
     const release = {
       version,
       released: released ?? this.clock.now(),

@@ -71,8 +71,13 @@ ${EXIT_CODES}`;
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(Add);
     const name = parsePackageName(args.package);
-    if (args.version === undefined && (flags.yank !== undefined || flags.unyank))
-      throw new PiwError('PIW_USAGE', '--yank and --unyank need a version; name one');
+    if (
+      args.version === undefined &&
+      (flags.yank !== undefined || flags.unyank || flags.released !== undefined)
+    )
+      throw new PiwError('PIW_USAGE', '--released, --yank and --unyank need a version; name one');
+    if (args.version !== undefined && flags.description !== undefined)
+      throw new PiwError('PIW_USAGE', `--description is for the package: piw add ${name} --description TEXT`);
     const released = flags.released === undefined ? null : Date.parse(flags.released);
     if (released !== null && Number.isNaN(released)) {
       throw new PiwError(

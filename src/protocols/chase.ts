@@ -90,7 +90,6 @@ export const chase = new Protocol('chase', {
       yanked: orNull(ShortText),
       /** It is not yanked any longer. */
       unyank: Flag,
-      /** Ignored: a version has no other names. */
       aliases: Aliases,
     },
     answers: DONE,

@@ -57,4 +57,11 @@ void t.test('packages and versions are added and updated as the options say', as
   t.match(await versionRow(), { skip: null });
   t.equal(await queued(), 1);
   t.match(await piw('add', 'demo-tool', '1.0', '--skip', 'x', '--unskip'), { code: 2, err: /together/ });
+  t.match(await piw('add', 'demo-tool', '1.0', '--alias', 'Demo.Tool'), { code: 0 });
+  t.same(await packageRow(), { ...added, aliases: ['A.demo', 'B-demo', 'Demo.Tool'] });
+  t.match(await piw('add', 'demo-tool', '1.0', '--description', 'x'), {
+    code: 2,
+    err: /for the package: piw add demo-tool --description/,
+  });
+  t.match(await piw('add', 'demo-tool', '--released', '2021-05-05'), { code: 2, err: /need a version/ });
 });
