@@ -4,10 +4,10 @@ import type { NatsConnection } from 'nats';
 const [PING_INTERVAL_MS, PONG_LIMIT_MS] = [2000, 4000];
 
 /**
- * A ping that follows more than this on the connection, bytes, may wait behind a file on a slow link for this long,
- * milliseconds.
+ * A ping that follows more than this on the connection, bytes, may wait behind a file on a slow link. Then the server counts as
+ * down when nothing has come for this long, milliseconds: each two megabytes are acknowledged.
  */
-const [FILE_BYTES, FILE_PONG_LIMIT_MS] = [64 * 1024, 10_000];
+const [FILE_BYTES, FILE_PONG_LIMIT_MS] = [64 * 1024, 20_000];
 
 interface MonitorOptions {
   /** Whether there are other servers, to which we connect if ours hangs. */
@@ -35,15 +35,15 @@ export async function monitorConnection(nc: NatsConnection, options: MonitorOpti
   let publishedBeforePong = 0;
   // A server that hangs keeps its connections open, and the client library takes half a minute to notice.
   const ping = async () => {
-    const sentAt = performance.now();
     const { outBytes, inMsgs } = nc.stats();
-    const patientUntil = sentAt + (outBytes - publishedBeforePong > FILE_BYTES ? FILE_PONG_LIMIT_MS : 0);
+    const patienceMs = outBytes - publishedBeforePong > FILE_BYTES ? FILE_PONG_LIMIT_MS : limitMs;
+    let heardAt = performance.now();
     let received = inMsgs;
-    const cancel = repeatedly(limitMs, () => {
+    const cancel = repeatedly(limitMs / 4, () => {
       const { inMsgs: receivedNow } = nc.stats();
-      const isAlive = receivedNow > received || performance.now() < patientUntil;
+      if (receivedNow > received) heardAt = performance.now();
       received = receivedNow;
-      if (isAlive || nc.isClosed()) return;
+      if (performance.now() - heardAt < patienceMs || nc.isClosed()) return;
       changeStatus('NATS does not answer', false);
       // Fails only if the connection has been closed meanwhile.
       if (hasOthers) void nc.reconnect().catch(() => undefined);
