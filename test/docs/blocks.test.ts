@@ -7,40 +7,11 @@ import { checkCommandLine } from '../../src/commands/command-line.js';
 import { COMMAND_LOADERS } from '../../src/commands/loaders.js';
 import { commandName } from '../../src/commands/names.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
-import { shellBlocks } from './blocks.js';
+import { commandLines, piwArguments, shellBlocks, withoutPlaceholders } from './blocks.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const CHAPTERS = readdirSync(`${ROOT}docs`).filter((name) => name.endsWith('.md'));
 const BLOCKS = ['README.md', ...CHAPTERS.map((name) => `docs/${name}`)].flatMap(shellBlocks);
-
-/** Placeholders that a block has in angle brackets, which bash would take for redirections. */
-const withoutPlaceholders = (script: string): string => script.replace(/<[a-z ]+>/g, 'PLACEHOLDER');
-
-/** Returns the words of each command line of a script; quotes group, and expansions stay as they are written. */
-function commandLines(script: string): readonly (readonly string[])[] {
-  const tokens = script
-    .replaceAll('\\\n', ' ')
-    .matchAll(/(#[^\n]*)|((?:"(?:[^"\\]|\\.)*"|'[^']*'|\$\([^)]*\)|[^\s;&|<>()"'])+)|([;&|()\n]+|<+|\d?>+)/g);
-  const lines: string[][] = [[]];
-  for (const [, comment, word, operator] of tokens) {
-    if (comment !== undefined) continue;
-    if (word !== undefined) lines.at(-1)?.push(word.replace(/["']/g, ''));
-    // What is behind a redirection is a file's name, and no argument.
-    else lines.push(/[<>]/.test(operator ?? '') ? ['redirected'] : []);
-  }
-  return lines.filter((words) => words.length > 0);
-}
-
-/** Returns the arguments of piw in a command line, which may begin with sudo, npx or a loop; undefined for other programs. */
-function piwArguments(words: readonly string[]): readonly string[] | undefined {
-  if (words[0] === 'npm' && words[1] === 'start')
-    return ['farm', ...words.slice(2).filter((word) => word !== '--')];
-  const prefix = /^(?:sudo|-u|postgres|piwheels|piw-slave|env|npx|until|while|if|do|[A-Z_]+=.*)$/;
-  const at = words.indexOf('piw');
-  return at === -1 || !words.slice(0, at).every((word) => prefix.test(word))
-    ? undefined
-    : words.slice(at + 1);
-}
 
 t.test('bash parses every block', { skip: skipUnlessInstalled('bash') }, (t) => {
   t.ok(BLOCKS.length > 50, `${BLOCKS.length} blocks`);

@@ -53,3 +53,32 @@ export function shellBlocks(page: string): readonly ShellBlock[] {
   }
   return blocks;
 }
+
+/** Returns a script without placeholders in angle brackets, which bash would take for redirections. */
+export const withoutPlaceholders = (script: string): string => script.replace(/<[a-z ]+>/g, 'PLACEHOLDER');
+
+/** Returns the words of each command line of a script; quotes group, and expansions stay as they are written. */
+export function commandLines(script: string): readonly (readonly string[])[] {
+  const tokens = script
+    .replaceAll('\\\n', ' ')
+    .matchAll(/(#[^\n]*)|((?:"(?:[^"\\]|\\.)*"|'[^']*'|\$\([^)]*\)|[^\s;&|<>()"'])+)|([;&|()\n]+|<+|\d?>+)/g);
+  const lines: string[][] = [[]];
+  for (const [, comment, word, operator] of tokens) {
+    if (comment !== undefined) continue;
+    if (word !== undefined) lines.at(-1)?.push(word.replace(/["']/g, ''));
+    // What is behind a redirection is a file's name, and no argument.
+    else lines.push(/[<>]/.test(operator ?? '') ? ['redirected'] : []);
+  }
+  return lines.filter((words) => words.length > 0);
+}
+
+/** Returns the arguments of piw in a command line, which may begin with sudo, npx or a loop; undefined for other programs. */
+export function piwArguments(words: readonly string[]): readonly string[] | undefined {
+  if (words[0] === 'npm' && words[1] === 'start')
+    return ['farm', ...words.slice(2).filter((word) => word !== '--')];
+  const prefix = /^(?:sudo|-u|postgres|piwheels|piw-slave|env|npx|until|while|if|do|[A-Z_]+=.*)$/;
+  const at = words.indexOf('piw');
+  return at === -1 || !words.slice(0, at).every((word) => prefix.test(word))
+    ? undefined
+    : words.slice(at + 1);
+}
