@@ -8,8 +8,10 @@ const SYSTEMCTL = fileURLToPath(new URL('systemctl.js', import.meta.url));
 const SCRIPTS = fileURLToPath(new URL('../../../test/deployment/', import.meta.url));
 const SHELL_USER = 'admin';
 const HOME = `/home/${SHELL_USER}`;
-/** Variables by which this machine's programs find their proxies and certificates. */
-const NETWORK_VARIABLES = /^(?:NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|(?:https?|no)_proxy)$/i;
+/** Variables by which this machine's programs find their proxies, for everybody there. */
+const PROXY_VARIABLES = /^(?:https?|no)_proxy$/i;
+/** The variable by which the master trusts what this machine trusts between it and PyPI, for services alone. */
+const SERVICE_VARIABLES = /^NODE_EXTRA_CA_CERTS$/;
 
 /**
  * A machine for one chapter: this machine's files under an overlay, so that nothing that happens there stays; mounts,
@@ -67,11 +69,15 @@ export class CleanMachine {
 
   /** Installs sudo and the user, and makes PostgreSQL, if this machine has it, as new. */
   prepare(): void {
-    const environment = Object.entries(process.env)
-      .filter(([variable]) => NETWORK_VARIABLES.test(variable))
-      .map(([variable, value]) => `${variable}=${value ?? ''}\n`)
-      .join('');
-    this.#asRoot(readFileSync(`${SCRIPTS}prepare.sh`, 'utf8'), { ENVIRONMENT: environment });
+    const variables = (pattern: RegExp): string =>
+      Object.entries(process.env)
+        .filter(([variable]) => pattern.test(variable))
+        .map(([variable, value]) => `${variable}=${value ?? ''}\n`)
+        .join('');
+    this.#asRoot(readFileSync(`${SCRIPTS}prepare.sh`, 'utf8'), {
+      ENVIRONMENT: variables(PROXY_VARIABLES),
+      SERVICE_ENVIRONMENT: variables(SERVICE_VARIABLES),
+    });
   }
 
   /** Runs a script as root; returns what it prints. */

@@ -6,6 +6,8 @@ apt-get -q install -y --no-install-recommends sudo
 useradd --shell /bin/bash --home-dir /home/admin --no-create-home admin
 chown admin:admin /home/admin
 printf '%s' "$ENVIRONMENT" > /etc/environment
+mkdir -p /etc/units
+printf '%s' "$SERVICE_ENVIRONMENT" > /etc/units/environment
 printf 'admin ALL=(ALL) NOPASSWD: ALL\nDefaults env_file=/etc/environment\n' > /etc/sudoers.d/admin
 chmod 440 /etc/sudoers.d/admin
 if [ -x /usr/bin/pg_lsclusters ]; then

@@ -11,8 +11,8 @@
  *     systemctl daemon-reload
  *     systemctl [enable|disable [--now]|start|stop|restart|reload|is-active|kill] UNIT…
  *
- * What a service prints is in /var/log/units/UNIT.log. Services get the variables in /etc/environment, as by systemd's
- * DefaultEnvironment.
+ * What a service prints is in /var/log/units/UNIT.log. Services get the variables in /etc/environment and
+ * /etc/units/environment, as by systemd's DefaultEnvironment.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -137,7 +137,7 @@ class Service {
       HOME: home,
       USER: user,
       LOGNAME: user,
-      ...Object.fromEntries(['/etc/environment', ...files].flatMap(variablesIn)),
+      ...Object.fromEntries(['/etc/environment', '/etc/units/environment', ...files].flatMap(variablesIn)),
       ...Object.fromEntries(this.#unit.words('Service.Environment').map(assignment)),
     };
   }
