@@ -53,7 +53,9 @@ export function busError(
 
 /** Returns the message of the error below the client library's, whose own message is only a code. */
 export function causeOf(error: unknown): string {
-  return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
+  const message = errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
+  // All that the library says if we ask for TLS, and the server has none.
+  return message === 'tls' ? 'it has no TLS, or the handshake failed' : message;
 }
 
 /** Settles as `promise` does, or rejects with PIW_TIMEOUT after `ms` milliseconds. */

@@ -26,6 +26,9 @@ function natsFix(message: string, isMaster: boolean): string {
     return isMaster
       ? 'set nats-key, or nats-file to a file with nats://USER:PASSWORD@HOST of a user in accounts.conf'
       : 'run piw slaves add on the master, and copy what it prints to this machine';
+  if (message.includes('it has no TLS'))
+    return 'turn on TLS in nats-server: tls { … } in its configuration; or remove tls-ca, tls-cert and tls-key here';
+  if (message.includes('must be set together')) return 'set both, or neither';
   if (message.includes('has expired'))
     return 'renew the certificate of nats-server: tls { cert_file … } in its configuration names the file';
   if (message.includes('altnames'))

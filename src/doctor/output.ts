@@ -1,4 +1,4 @@
-import { accessSync, constants, readdirSync, statSync, statfsSync, type Stats } from 'node:fs';
+import { accessSync, constants, lstatSync, readdirSync, statSync, statfsSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Check, Finding } from './check.js';
@@ -61,7 +61,8 @@ function entryFindings(path: string, { dev, uid }: Stats, chown: string): readon
   const findings: Finding[] = [];
   for (const entry of readableNames(path)) {
     const folder = join(path, entry);
-    const stats = statSync(folder, { throwIfNoEntry: false });
+    // Not what a link leads to.
+    const stats = lstatSync(folder, { throwIfNoEntry: false });
     if (stats?.isDirectory() !== true) continue;
     if (stats.dev !== dev)
       findings.push({

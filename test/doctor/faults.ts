@@ -278,6 +278,7 @@ const DATABASE_FAULTS: readonly Fault[] = [
     problem: /^schema: the database is at schema version \d+, but this piw needs version/,
     fix: /^sudo -u postgres piw initdb .*older.* -u \S+ -y$/,
     isCommand: true,
+    also: [/^identity: /],
     remains: otherInstallation,
   },
   {
@@ -470,8 +471,10 @@ no_auth_user: master`,
   otherNats({
     title: 'the certificate of nats-server has expired',
     certificate: { name: 'localhost', isExpired: true },
-    problem: /^nats: .*its certificate is not trusted: certificate has expired/,
-    fix: /^renew the certificate of nats-server/,
+    // The master trusts this very certificate.
+    problem: /^tls: tls-ca: \S+ has expired on /,
+    fix: /^renew the certificate, and put it into /,
+    also: [/^nats: .*its certificate is not trusted: certificate has expired/],
   }),
   otherNats({
     title: 'the certificate of nats-server has another name',
@@ -738,7 +741,13 @@ const BUILDER_FAULTS: readonly Fault[] = [
       mkdirSync(join(site.path, 'python'), { recursive: true });
       return { mounts: [`mount --bind ${oldPython() ?? ''} ${site.path}/python`] };
     },
-    settings: (site) => ({ python: [join(site.path, 'python', 'bin', 'python3')] }),
+    settings: (site) => {
+      const program = join(site.path, 'old-python');
+      const folder = join(site.path, 'python');
+      const script = `LD_LIBRARY_PATH='${folder}/lib' exec '${folder}/bin/python3' "$@"`;
+      writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+      return { python: [program] };
+    },
     problem: /^build-tools: \S+ cannot build wheels: it is Python 3\.[0-8]\S*, but 3\.9 or later is required/,
     fix: /set python to an interpreter of 3\.9 or later$/,
   },
@@ -898,6 +907,7 @@ const WEB_FAULTS: readonly Fault[] = [
               ? '{"meta":{"api-version":"1.4"},"projects":[]}'
               : '<!DOCTYPE html>\n<html><head><meta name="pypi:repository-version" content="1.4"><title>Simple index</title></head><body></body></html>\n',
           },
+    also: [/^web: \S+ serves an empty index, although \S+ has projects/],
     problem: /^web: /,
     fix: /./,
   }),
@@ -1042,6 +1052,8 @@ function tlsFiles({
   return {
     ...fault,
     role: 'master',
+    // The servers of this farm have no TLS.
+    also: [/^nats: /],
     lacks: lacksProgram('openssl'),
     settings: (site) => {
       const folder = mkdtempSync(join(site.path, 'tls-'));
