@@ -7,7 +7,7 @@ import { bigBrother } from '../src/protocols/big-brother.js';
 import { chase, type SitePart } from '../src/protocols/chase.js';
 import type { CoreMetadata } from '../src/model/fields.js';
 import { NO_DETAILS } from '../src/model/build-details.js';
-import { fileJuggler, parseTransferId } from '../src/protocols/file-juggler.js';
+import { fileJuggler, parseTransferId, type FileStamp } from '../src/protocols/file-juggler.js';
 import { PRIORITY } from '../src/model/release.js';
 import { oracle } from '../src/protocols/oracle.js';
 import type { LoggedBuild } from '../src/model/build.js';
@@ -36,6 +36,8 @@ interface ChaseSettings {
   readonly removalGraceS: number | null;
 }
 
+/** Files that are removed at once. */
+const UNLISTED_LIMIT = 1000;
 /** Versions removed per sweep, and seconds between sweeps. */
 const REMOVAL_SWEEP = { limit: 100, intervalS: 600 };
 
@@ -334,19 +336,17 @@ export class MrChase extends Actor {
   }
 
   async #removePackage(name: string, skip: string | null): Promise<{ verb: 'DONE' }> {
-    await this.#requireExists(name, null);
+    // A removal that was interrupted has deleted the package, and left files.
+    if ((await this.#unlistedFiles(name)).length === 0) await this.#requireExists(name, null);
     const stamps = await this.#stamps(name);
-    const files = await this.#oracle.request('PKGFILES', { package: name });
-    if (skip !== null) await this.#oracle.request('SKIPPKG', { package: name, skip });
-    const freed: string[] = [];
-    if (skip === null) freed.push(...(await this.#oracle.request('DELPKG', { package: name })).filenames);
+    if (skip === null) await this.#oracle.request('DELPKG', { package: name });
     else {
-      for (const version of files.versions) {
-        freed.push(...(await this.#oracle.request('DELBUILD', { package: name, version })).filenames);
-      }
+      await this.#oracle.request('SKIPPKG', { package: name, skip });
+      const { versions } = await this.#oracle.request('PKGFILES', { package: name });
+      for (const version of versions) await this.#oracle.request('DELBUILD', { package: name, version });
     }
     await this.#secretary.request('DELPKG', { package: name });
-    await this.#removeFiles(name, freed, stamps);
+    await this.#removeUnlisted(name, stamps);
     return { verb: 'DONE' };
   }
 
@@ -361,14 +361,18 @@ export class MrChase extends Actor {
     // Skipped first, otherwise it could be granted again in between.
     if (skip !== null) await this.#oracle.request('SKIPVER', { package: name, version, skip });
     const stamps = await this.#stamps(name, version);
-    const { filenames } = await this.#oracle.request('DELBUILD', { package: name, version });
+    await this.#oracle.request('DELBUILD', { package: name, version });
     await this.#secretary.request('DELVER', { package: name, version });
-    await this.#removeFiles(name, filenames, stamps);
+    await this.#removeUnlisted(name, stamps);
     return { verb: 'DONE' };
   }
 
-  /** Removes the wheels of versions that were removed from the index longer than the grace period ago. */
+  /**
+   * Removes what interrupted removals have left, and the wheels of versions that were removed from the index longer than
+   * the grace period ago.
+   */
   async #sweepRemoved(): Promise<void> {
+    await this.#removeUnlisted(null);
     const { removalGraceS } = this.#settings;
     if (removalGraceS === null) return;
     const { versions } = await this.#oracle.request('REMOVED', {
@@ -382,7 +386,7 @@ export class MrChase extends Actor {
     }
   }
 
-  /** Returns the stamps of a package's files, before the database forgets them. */
+  /** Returns the stamps of a package's listed files. */
   async #stamps(name: string, version?: string): Promise<ReadonlyMap<string, string>> {
     const stamps = new Map<string, string>();
     const { files } = await this.#oracle.request('PKGFILES', { package: name });
@@ -394,29 +398,47 @@ export class MrChase extends Actor {
     return stamps;
   }
 
-  /**
-   * Removes files that the index no longer lists, so that a reader never follows a broken link. A file that
-   * was published again since the database forgot it belongs to another build, and is kept.
-   */
-  async #removeFiles(
-    name: string,
-    filenames: readonly string[],
-    stamps: ReadonlyMap<string, string>,
-  ): Promise<void> {
-    for (const filename of filenames) {
-      const stamp = stamps.get(filename) ?? (await this.#unlistedStamp(name, filename));
-      if (stamp !== undefined) await this.#files.request('REMOVE', { package: name, filename, stamp });
-    }
+  /** Returns files that are not listed any more and may still be published: of one package, or of all (null). */
+  async #unlistedFiles(name: string | null) {
+    const { files } = await this.#oracle.request('UNLISTED', { package: name, limit: UNLISTED_LIMIT });
+    return files;
   }
 
   /**
-   * Returns the stamp of a file that was published after the stamps were taken and that nothing lists;
-   * undefined if it is kept or gone.
+   * Removes files that are not listed any more, of one package or of all (null). The index no longer names them, so that
+   * a reader never follows a broken link. `listedStamps` are the stamps of files while they were listed. A file that was
+   * published or reserved since then belongs to another build, and is kept.
    */
-  async #unlistedStamp(name: string, filename: string): Promise<string | undefined> {
-    const { file_stamp: fileStamp } = await this.#files.request('GETSTAMP', { package: name, filename });
-    const { origin } = await this.#oracle.request('FILEORIGIN', { filename });
-    return origin ? undefined : fileStamp?.stamp;
+  async #removeUnlisted(
+    name: string | null,
+    listedStamps: ReadonlyMap<string, string> = new Map(),
+  ): Promise<void> {
+    for (;;) {
+      const pending = await this.#unlistedFiles(name);
+      const stamps = new Map<string, FileStamp>();
+      for (const [packageName, filename] of pending) {
+        const { file_stamp: fileStamp } = await this.#files.request('GETSTAMP', {
+          package: packageName,
+          filename,
+        });
+        if (fileStamp) stamps.set(filename, fileStamp);
+      }
+      // Asked again, so that the time since a file was listed is not measured before the age of the file: else one that
+      // was published in between would look old.
+      for (const [packageName, filename, unlistedS] of stamps.size > 0
+        ? await this.#unlistedFiles(name)
+        : []) {
+        const fileStamp = stamps.get(filename);
+        if (!fileStamp) continue;
+        const { stamp, age_s: ageS } = fileStamp;
+        if (stamp !== listedStamps.get(filename) && ageS < unlistedS) continue;
+        const { origin } = await this.#oracle.request('FILEORIGIN', { filename });
+        if (!origin) await this.#files.request('REMOVE', { package: packageName, filename, stamp });
+      }
+      if (pending.length > 0)
+        await this.#oracle.request('FILESGONE', { filenames: pending.map(([, filename]) => filename) });
+      if (pending.length < UNLISTED_LIMIT) return;
+    }
   }
 
   async #rebuild(part: SitePart, name: string | null): Promise<{ verb: 'DONE' }> {

@@ -23,6 +23,7 @@ import { findLease } from '../src/database/queue.js';
 import { countQueue, estimateQueue, queueActivity, type QueueCount } from '../src/database/queue-count.js';
 import { packageQueue, type QueueOrder } from '../src/database/queue-report.js';
 import { homePageData } from '../src/database/front.js';
+import { endRemovals, pendingRemovals } from '../src/database/removals.js';
 import { retryBuilds } from '../src/database/retries.js';
 import * as health from '../src/database/slave-health.js';
 import { registerSlave, setSlaves } from '../src/database/slaves.js';
@@ -196,6 +197,11 @@ export class TheOracle extends Actor {
         DELBUILD: (m) => filesAnswer(versions.deleteBuilds(db, m.package, m.version)),
         DELVER: (m) => filesAnswer(versions.deleteVersion(db, m.package, m.version)),
         DELPKG: (m) => filesAnswer(packages.deletePackage(db, m.package)),
+        UNLISTED: async (m) => ({
+          verb: 'FILES',
+          files: (await pendingRemovals(db, m.package, m.limit)).map((removal) => [...removal]),
+        }),
+        FILESGONE: (m) => done(endRemovals(db, m.filenames)),
         HELLOSLAVE: async (m) => ({ verb: 'SLAVE', ...(await registerSlave(db, m)) }),
         SETSLAVES: (m) => done(setSlaves(db, m.slave_ids, m)),
         LEASEBUILD: async (m) => ({ verb: 'LEASEBUILD', build_id: await builds.buildOfLease(db, m.lease) }),

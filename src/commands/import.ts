@@ -8,7 +8,7 @@ import { systemClock } from '../concurrency/clock.js';
 import { fileReader } from '../transfer/file-reader.js';
 import { sendFile } from '../transfer/send-file.js';
 import { parseDuration } from '../units.js';
-import { PiwError, errorMessage } from '../errors.js';
+import { PiwError, errorMessage, hasCode } from '../errors.js';
 import type { chase } from '../protocols/chase.js';
 import type { Answer } from '../protocols/protocol.js';
 import { fileToMessage } from '../model/file-state.js';
@@ -65,6 +65,7 @@ ${EXIT_CODES}`;
         `--duration "${flags.duration}": must be a duration such as 90m or 45s`,
       );
     const paths = argv as string[];
+    refuseSameNames(paths);
     const files = await Promise.all(paths.map(async (path) => ({ path, file: await describeWheel(path) })));
     const first = files[0]?.file;
     if (!first) throw new PiwError('PIW_USAGE', 'name at least one wheel');
@@ -86,20 +87,22 @@ ${EXIT_CODES}`;
       const warn = (text: string): void => {
         this.warn(text);
       };
-      let answer = await askUntilReady(
-        () =>
-          chaseClient.request('IMPORT', {
-            abi: flags.abi ?? null,
-            package: name,
-            version,
-            status: true,
-            duration_s: duration,
-            output,
-            files: files.map(({ file }) => fileToMessage(file)),
-          }),
-        warn,
-      );
-      while (answer.verb === 'SEND') {
+      const begin = () =>
+        askUntilReady(
+          () =>
+            chaseClient.request('IMPORT', {
+              abi: flags.abi ?? null,
+              package: name,
+              version,
+              status: true,
+              duration_s: duration,
+              output,
+              files: files.map(({ file }) => fileToMessage(file)),
+            }),
+          warn,
+        );
+      let answer = await begin();
+      for (let restarts = 0; answer.verb === 'SEND';) {
         const { filename, transfer_id } = answer;
         const entry = files.find(({ file }) => file.filename === filename);
         if (!entry)
@@ -107,19 +110,26 @@ ${EXIT_CODES}`;
             'PIW_REFUSED',
             `the master asked for ${filename}, which is not among the files to import`,
           );
-        await sendFile({
-          bus,
-          clock: systemClock,
-          user: IMPORT_USER,
-          session,
-          transferId: transfer_id,
-          file: entry.file,
-          read: fileReader(entry.path),
-          onTrouble: (error) => {
-            warn(`failed to send ${filename}, retrying: ${error.message}`);
-          },
-        });
-        answer = await askUntilReady(() => chaseClient.request('SENT', { filename }), warn);
+        try {
+          await sendFile({
+            bus,
+            clock: systemClock,
+            user: IMPORT_USER,
+            session,
+            transferId: transfer_id,
+            file: entry.file,
+            read: fileReader(entry.path),
+            onTrouble: (error) => {
+              warn(`failed to send ${filename}, retrying: ${error.message}`);
+            },
+          });
+          answer = await askUntilReady(() => chaseClient.request('SENT', { filename }), warn);
+        } catch (error) {
+          // Mr Chase was restarted, and knows of no import. What has arrived is not sent twice.
+          if (!hasCode(error, 'PIW_UNKNOWN_TRANSFER') || restarts === MAX_RESTARTS) throw error;
+          restarts += 1;
+          answer = await begin();
+        }
       }
       published = answer.filenames;
     } finally {
@@ -138,8 +148,21 @@ ${EXIT_CODES}`;
   }
 }
 
+/** Throws PIW_USAGE if two of the files have the same name: only one of them would be published, and --delete delete both. */
+function refuseSameNames(paths: readonly string[]): void {
+  const names = paths.map((path) => basename(path));
+  const name = names.find((each, i) => names.indexOf(each) !== i);
+  if (name !== undefined)
+    throw new PiwError(
+      'PIW_USAGE',
+      `${name} is given twice; give it once, or import files of the same name one after the other`,
+    );
+}
+
 type ImportReply = Answer<typeof chase.verbs, 'SENT'>;
 
+/** How often an import begins again because the master's process for it was restarted. */
+const MAX_RESTARTS = 3;
 /** How long an import waits for room on the master's disk, seconds. */
 const MAX_DISK_WAIT_S = 3600;
 

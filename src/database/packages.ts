@@ -3,6 +3,7 @@ import type { SearchRow } from '../model/project.js';
 import { markPagesDue, markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { notifyQueue, requeue } from './queue.js';
+import { recordRemovals } from './removals.js';
 
 export async function allPackages(db: Queryable): Promise<readonly string[]> {
   const rows = await db.query<{ package: string }>('select package from packages order by package');
@@ -98,7 +99,9 @@ export async function deletePackage(database: Database, name: string): Promise<r
     );
     await db.query('delete from packages where package = $1', [name]);
     await markPagesDue(db, [['DELPKG', name]]);
-    return files.map(({ filename }) => filename);
+    const filenames = files.map(({ filename }) => filename);
+    await recordRemovals(db, name, filenames);
+    return filenames;
   });
 }
 

@@ -5,6 +5,7 @@ import { upsertPackage } from './packages.js';
 import { markPagesDue, markPackagesDue } from './pages.js';
 import type { Database, Queryable } from './pool.js';
 import { releaseHolds, notifyQueue, requeue } from './queue.js';
+import { recordRemovals } from './removals.js';
 import { ensureSpecifierIds } from './targets.js';
 
 export async function versionExists(db: Queryable, name: string, version: string): Promise<boolean> {
@@ -199,7 +200,9 @@ async function deleteBuildsAndFiles(
   await releaseHolds(db, [row.version_id]);
   await markPagesDue(db, [['PKG', name]]);
   await notifyQueue(db);
-  return files.map(({ filename }) => filename);
+  const filenames = files.map(({ filename }) => filename);
+  await recordRemovals(db, name, filenames);
+  return filenames;
 }
 
 /**

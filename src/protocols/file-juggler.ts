@@ -62,6 +62,7 @@ const FileStamp = Type.Object(
   },
   { additionalProperties: false },
 );
+export type FileStamp = Static<typeof FileStamp>;
 
 const verifyAnswers = {
   /** The file is published under this name. */

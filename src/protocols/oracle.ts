@@ -294,6 +294,16 @@ export const oracle = new Protocol('db', {
     fields: { priority: Type.Union(PAGE_PRIORITIES.map((priority) => Type.Literal(priority))), after: Count },
     answers: { PAGES: { pages: listOf(DuePage) } },
   },
+  /**
+   * Files that are no longer listed and may still be published, the oldest first: [package, filename, seconds since they
+   * were listed]. With `package`, those of one package.
+   */
+  UNLISTED: {
+    fields: { package: orNull(Package), limit: Count },
+    answers: { FILES: { files: listOf(Type.Tuple([Package, FileName, Seconds]), 100_000) } },
+  },
+  /** These files are gone, or were published again. */
+  FILESGONE: { fields: { filenames: listOf(FileName, 100_000) }, answers: DONE },
   /** The `tasks` that are paused; `*` stands for all. */
   GETPAUSED: { fields: {}, answers: { PAUSED: { tasks: listOf(ShortText, 100) } } },
   /** Records that a task is paused, or is not any longer. */

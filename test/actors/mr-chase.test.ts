@@ -1,10 +1,12 @@
-import { mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { systemClock } from '../../src/concurrency/clock.js';
 import { logBuilds } from '../../src/database/builds.js';
+import { recordRemovals } from '../../src/database/removals.js';
 import { addReleases } from '../../src/database/versions.js';
+import { HOUR_MS } from '../../src/units.js';
 import { until } from '../helpers/bus.js';
 import { runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
@@ -98,3 +100,30 @@ for (const [removed, remaining] of [
     },
   );
 }
+
+void t.test(
+  'files that an interrupted removal has left are removed, unless they were published again',
+  async (t) => {
+    const { db, dsn } = await testDatabase(t);
+    const output = await mkdtemp(join(tmpdir(), 'piw-sweep-'));
+    const folder = join(output, 'simple', 'a');
+    await mkdir(folder, { recursive: true });
+    const [left, again] = [wheelOf('1.0'), wheelOf('2.0')];
+    for (const filename of [left, again]) await writeFile(join(folder, filename), 'x');
+    const anHourAgo = new Date(Date.now() - HOUR_MS);
+    await utimes(join(folder, left), anHourAgo, anHourAgo);
+    await recordRemovals(db, 'a', [left, again]);
+    const [row] = await db.query<{ later: number }>(
+      'select extract(epoch from clock_timestamp())::float8 + 1 as later',
+    );
+    await utimes(join(folder, again), row?.later ?? 0, row?.later ?? 0);
+    runTasks(
+      t,
+      ['the-oracle', 'file-juggler', 'mr-chase'],
+      { dsn, 'output-path': output },
+      { clock: hurriedClock },
+    );
+    await until(async () => (await db.query('select 1 from file_removals')).length === 0);
+    t.same(await readdir(folder), [again]);
+  },
+);

@@ -127,7 +127,9 @@ export async function withBenchEnvironment<T>(
         get nats() {
           return nats.process.pid;
         },
-        postgres: postgres.process.pid,
+        get postgres() {
+          return postgres.process.pid;
+        },
       },
     });
     return await Promise.race([running, interrupted]);

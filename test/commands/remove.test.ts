@@ -5,7 +5,8 @@ import t, { type Test } from 'tap';
 import { checkOutput } from '../../src/check/output.js';
 import type { Fault } from '../../src/check/faults.js';
 import { logBuilds } from '../../src/database/builds.js';
-import { addReleases } from '../../src/database/versions.js';
+import { deletePackage } from '../../src/database/packages.js';
+import { addReleases, deleteBuilds } from '../../src/database/versions.js';
 import { natsAddress, uniquePrefix, until } from '../helpers/bus.js';
 import { piwRunner, runTasks } from '../helpers/command.js';
 import { testDatabase } from '../helpers/database.js';
@@ -148,5 +149,36 @@ void t.test('with --builds the package and its versions stay, and wait to be bui
   t.match(await piw('remove', '-y', 'demo', '1.0', '--builds', '--skip'), {
     code: 2,
     err: "--builds and -s can't be used together",
+  });
+});
+
+void t.test('a removal that was interrupted is completed when it is repeated', async (t) => {
+  const { db, dsn } = await testDatabase(t);
+  await insertTarget(db, 'cp311');
+  const output = join(mkdtempSync(join(tmpdir(), 'piw-remove-')), 'www');
+  const settings = runTasks(t, ['the-oracle', 'file-juggler', 'the-scribe', 'the-secretary', 'mr-chase'], {
+    dsn,
+    'output-path': output,
+  });
+  const piw = piwRunner(settings);
+  const wheels = () => {
+    const folder = join(output, 'simple', 'demo');
+    return existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.whl')) : [];
+  };
+  const folder = mkdtempSync(join(tmpdir(), 'piw-remove-'));
+  for (const version of ['1.0', '2.0'])
+    t.match(await piw('import', '--yes', await makeWheel(folder, { version })), { code: 0 });
+  // What Mr Chase has done when he is killed: the database no longer lists the files, which are still published.
+  await deleteBuilds(db, 'demo', '1.0');
+  t.equal(wheels().length, 2);
+  t.match(await piw('remove', '--yes', 'demo', '1.0'), { code: 0 });
+  t.same(wheels(), ['demo-2.0-py3-none-any.whl']);
+  await deletePackage(db, 'demo');
+  t.match(await piw('remove', '--yes', '--all-versions', 'demo'), { code: 0 });
+  t.same(wheels(), []);
+  t.same(await db.query('select filename from file_removals'), []);
+  t.match(await piw('remove', '--yes', '--all-versions', 'demo'), {
+    code: 1,
+    err: /there is no package demo/,
   });
 });
