@@ -139,7 +139,10 @@ function checkArguments(values: readonly string[], { name, args, strict }: Comma
   const entries = Object.entries(args);
   const extra = values[entries.length];
   if (strict && extra !== undefined) {
-    const similar = nearest(`${name} ${extra}`, SUBCOMMANDS);
+    const similar = nearest(
+      `${name} ${extra}`,
+      SUBCOMMANDS.filter((each) => each !== name),
+    );
     const hint = similar === undefined ? `the command is ${commandForm}` : `did you mean piw ${similar}?`;
     throw usage(`unexpected argument ${JSON.stringify(extra)}; ${hint}`);
   }

@@ -15,13 +15,15 @@ export function unknownCommand(words: readonly string[]): string {
   // The name of a command has one or two words; oclif takes two words for a name if a command has no arguments.
   const typed =
     second !== undefined && (isTopic(first) || names.includes(first)) ? `${first} ${second}` : first;
+  const command = [typed, first].find((name) => names.includes(name));
+  const extra = command === typed ? words[2] : second;
   const similar = nearest(
-    typed,
-    names.filter((name) => name !== first),
+    command === typed ? `${typed} ${extra ?? ''}` : typed,
+    names.filter((name) => name !== command),
   );
-  if (names.includes(first)) {
-    const hint = similar === undefined ? `the command is piw ${first}.` : `did you mean piw ${similar}?`;
-    return `unexpected argument ${JSON.stringify(second)}; ${hint} See piw ${first} --help.`;
+  if (command !== undefined) {
+    const hint = similar === undefined ? `the command is piw ${command}.` : `did you mean piw ${similar}?`;
+    return `unexpected argument ${JSON.stringify(extra)}; ${hint} See piw ${command} --help.`;
   }
   const hint = similar === undefined ? '.' : `; did you mean piw ${similar}?`;
   return `unknown command: ${typed}${hint} See piw --help.`;

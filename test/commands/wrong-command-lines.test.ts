@@ -2,10 +2,13 @@
  * Wrong command lines, each with the answer. All commands are run in this process, because forty processes would take
  * half a minute.
  */
+import { execFile } from 'node:child_process';
+import { readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Config, Errors, run } from '@oclif/core';
 import t from 'tap';
+import { COMMAND_NAMES, commandName } from '../../src/commands/names.js';
 import { makeWheel } from '../helpers/wheel.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -57,6 +60,10 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
   ],
   ['retry --class compiller', /^--class "compiller": must be one of .*; did you mean compiler\?$/],
   ['rebuild hom', /^PART "hom": must be one of home, .*; did you mean home\?$/],
+  [
+    'import a.whl dist/a.whl',
+    'a.whl is given twice; give it once, or import files of the same name one after the other.',
+  ],
   ['import a.whl --duration soon', '--duration "soon": must be a duration such as 90m or 45s.'],
   ['check --settle soon', '--settle "soon": must be a duration such as 90m or 45s.'],
   ['add six 1.16.0 --released soon', '--released "soon": must be a time such as 2021-05-05T14:18:17Z.'],
@@ -77,6 +84,31 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
     /^there is no task the-oracl; did you mean the-oracle\? The tasks are the-oracle, .*cloud-gazer\./,
   ],
   ['master --debug scribbler', /^there is no task scribbler\. The tasks are the-oracle, /],
+  // The rest of the commands.
+  ['abi add', 'ABI is missing; the command is piw abi add ABI.'],
+  ['abi list cp311', 'unexpected argument "cp311"; the command is piw abi list.'],
+  ['abi remove', 'ABI is missing; the command is piw abi remove ABI.'],
+  ['abi unskip cp311 --platfrom linux_armv7l', 'unknown option --platfrom; did you mean --platform?'],
+  ['backup', 'FOLDER is missing; the command is piw backup FOLDER.'],
+  ['completion bsh', 'SHELL "bsh": must be one of bash, fish, zsh; did you mean bash?'],
+  ['config shw', 'unknown command: config shw; did you mean piw config show?'],
+  ['config show dsn', 'unexpected argument "dsn"; the command is piw config show.'],
+  ['doctor --role bulider', '--role "bulider": must be one of master, builder, web; did you mean builder?'],
+  ['feed now', 'unexpected argument "now"; the command is piw feed.'],
+  ['initdb --dns postgres:///piw', 'unknown option --dns; did you mean --dsn?'],
+  ['logs', 'BUILD is missing; the command is piw logs BUILD [VERSION].'],
+  ['pause the-architct', /^there is no task the-architct; did you mean the-architect\?/],
+  ['quit --slave', 'unknown option --slave; did you mean --slaves?'],
+  ['restore', 'FOLDER is missing; the command is piw restore FOLDER.'],
+  ['resume --all', 'unknown option --all.'],
+  ['slaves add', 'NAME is missing; the command is piw slaves add NAME.'],
+  ['slaves kill 1 2', 'unexpected argument "2"; the command is piw slaves kill SLAVE.'],
+  ['slaves list --jsn', 'unknown option --jsn; did you mean --json?'],
+  ['slaves remove', 'NAME is missing; the command is piw slaves remove NAME.'],
+  ['slaves skip --after-build', 'unknown option --after-build.'],
+  ['slaves sleep --al', 'unknown option --al.'],
+  ['slaves wake 1 2', 'unexpected argument "2"; the command is piw slaves wake SLAVE.'],
+  ['status six', 'unexpected argument "six"; the command is piw status.'],
 ];
 
 /** Sentences of oclif's parser, which says neither what to type nor, often, what is wrong. */
@@ -102,9 +134,23 @@ async function runPiw(words: readonly string[], config: Config): Promise<{ code:
   }
 }
 
+/** Runs a program until it exits. */
+const runProgram = (program: string, words: readonly string[]): Promise<{ code: number; err: string }> =>
+  new Promise((resolve) => {
+    const child = execFile(process.execPath, [program, ...words], (_error, _out, err) => {
+      resolve({ code: child.exitCode ?? -1, err });
+    });
+  });
+
 void t.test('each wrong command line is answered with what is wrong and what to type', async (t) => {
   const config = await Config.load({ root: ROOT });
   t.ok(WRONG.length >= 40);
+  const covered = new Set(WRONG.map(([line]) => commandName(...line.split(' '))));
+  t.same(
+    COMMAND_NAMES.filter((name) => !covered.has(name)),
+    [],
+    'there is a wrong line for each command',
+  );
   for (const [line, expected] of WRONG) {
     const { code, err } = await runPiw(line.split(' '), config);
     const [, answer = err, help = ''] = /^piw: (.*?)(?: See (piw .*--help|--help)\.)?\n$/.exec(err) ?? [];
@@ -115,6 +161,27 @@ void t.test('each wrong command line is answered with what is wrong and what to 
     t.equal(code, 2, line);
     if (help !== '' && help !== 'piw --help')
       t.ok(line.startsWith(help.slice('piw '.length, -' --help'.length)), `${line}: ${help}`);
+  }
+});
+
+void t.test("piwheels' names of programs are those of the commands, in answers, too", async (t) => {
+  const folder = t.testdir();
+  const { bin } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
+    readonly bin: Readonly<Record<string, string>>;
+  };
+  const names = Object.keys(bin).filter((name) => name !== 'piw');
+  t.same(
+    names.sort(),
+    ['add', 'import', 'initdb', 'logger', 'master', 'monitor', 'rebuild', 'remove', 'slave'].map(
+      (name) => `piw-${name}`,
+    ),
+  );
+  for (const name of names) {
+    await symlink(join(ROOT, bin[name] ?? ''), join(folder, name));
+    const { code, err } = await runProgram(join(folder, name), ['--frobnicate']);
+    const command = name.replace('-', ' ');
+    t.equal(err, `piw: unknown option --frobnicate. See ${command} --help.\n`, name);
+    t.equal(code, 2, name);
   }
 });
 
