@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, rm } from 'node:fs/promises';
+import { access, constants, readFile, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Args, Flags } from '@oclif/core';
@@ -8,6 +8,7 @@ import { systemClock } from '../concurrency/clock.js';
 import { fileReader } from '../transfer/file-reader.js';
 import { sendFile } from '../transfer/send-file.js';
 import { parseDuration } from '../units.js';
+import { codeOf } from '../files/disk.js';
 import { PiwError, errorMessage, hasCode } from '../errors.js';
 import type { chase } from '../protocols/chase.js';
 import type { Answer } from '../protocols/protocol.js';
@@ -66,6 +67,7 @@ ${EXIT_CODES}`;
       );
     const paths = argv as string[];
     refuseSameNames(paths);
+    await refuseUnreadable(paths);
     const files = await Promise.all(paths.map(async (path) => ({ path, file: await describeWheel(path) })));
     const first = files[0]?.file;
     if (!first) throw new PiwError('PIW_USAGE', 'name at least one wheel');
@@ -157,6 +159,18 @@ function refuseSameNames(paths: readonly string[]): void {
       'PIW_USAGE',
       `${name} is given twice; give it once, or import files of the same name one after the other`,
     );
+}
+
+/** Throws PIW_USAGE if one of the files can't be read. */
+async function refuseUnreadable(paths: readonly string[]): Promise<void> {
+  for (const path of paths)
+    await access(path, constants.R_OK).catch((error: unknown) => {
+      const text =
+        codeOf(error) === 'ENOENT'
+          ? `there is no file ${path}`
+          : `${path} can't be read: ${errorMessage(error)}`;
+      throw new PiwError('PIW_USAGE', text, { cause: error });
+    });
 }
 
 type ImportReply = Answer<typeof chase.verbs, 'SENT'>;

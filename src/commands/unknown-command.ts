@@ -25,8 +25,16 @@ export function unknownCommand(words: readonly string[]): string {
     const hint = similar === undefined ? `the command is piw ${command}.` : `did you mean piw ${similar}?`;
     return `unexpected argument ${JSON.stringify(extra)}; ${hint} See piw ${command} --help.`;
   }
-  const hint = similar === undefined ? '.' : `; did you mean piw ${similar}?`;
+  const hint = similar === undefined ? subcommandsHint(first) : `; did you mean piw ${similar}?`;
   return `unknown command: ${typed}${hint} See piw --help.`;
 }
+
+/** Returns the commands of a topic, as the end of a sentence: `; there is piw abi add, list, …`. */
+const subcommandsHint = (topic: string): string => {
+  const names = COMMAND_NAMES.flatMap((name) =>
+    name.startsWith(`${topic}:`) ? name.slice(topic.length + 1) : [],
+  );
+  return names.length === 0 ? '.' : `; there is piw ${topic} ${names.join(', ')}.`;
+};
 
 const isTopic = (word: string): boolean => COMMAND_NAMES.some((name) => name.startsWith(`${word}:`));

@@ -89,11 +89,11 @@ export class CommandsAudit {
     return faults;
   }
 
-  /** Waits until no page of a package is due; they are compressed later. Throws after two minutes. */
+  /** Waits until a package's page of the simple index is written; others follow. Throws after two minutes. */
   async pagesWritten(name: string): Promise<void> {
     await until(async () => {
       const rows = await this.#retry<{ readonly due: number }>(
-        `select count(*)::int as due from pages_backlog where argument = $1 and kind <> 'PACK'`,
+        `select count(*)::int as due from pages_backlog where argument = $1 and kind in ('PKG', 'DELPKG')`,
         name,
       );
       return rows[0]?.due === 0;

@@ -260,7 +260,7 @@ void t.test('--delete deletes the files of a successful import, and of no other'
     [['-d', wheel], 1, /^piw: nothing was imported\. Answer y at the terminal, or pass --yes\./],
     [['-y', '-d', '--abi', 'cp399', wheel], 1, /^piw: the ABI cp399 is not registered\. /],
     [['-y', '-d', '--output', join(folder, 'none.txt'), wheel], 2, /none\.txt can't be read/],
-    [['-y', '-d', wheel, join(folder, 'none-1.0-py3-none-any.whl')], 1, /none-1\.0-py3-none-any\.whl/],
+    [['-y', '-d', wheel, join(folder, 'none-1.0-py3-none-any.whl')], 2, /none-1\.0-py3-none-any\.whl/],
   ] as const;
   for (const [args, code, err] of failures) {
     const ran = await piw('import', ...args);

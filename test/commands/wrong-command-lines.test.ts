@@ -20,6 +20,7 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
   ['mater -v', 'unknown command: mater; did you mean piw master?'],
   ['frobnicate', 'unknown command: frobnicate.'],
   ['abi ad cp311', 'unknown command: abi ad; did you mean piw abi add?'],
+  ['abi frobnicate', 'unknown command: abi frobnicate; there is piw abi add, list, remove, skip, unskip.'],
   ['slaves lst', 'unknown command: slaves lst; did you mean piw slaves list?'],
   ['slave add attic', 'unexpected argument "add"; did you mean piw slaves add?'],
   ['-v master', 'the command comes before its options: piw master -v.'],
@@ -60,6 +61,7 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
   ],
   ['retry --class compiller', /^--class "compiller": must be one of .*; did you mean compiler\?$/],
   ['rebuild hom', /^PART "hom": must be one of home, .*; did you mean home\?$/],
+  ['import nowhere.whl', 'there is no file nowhere.whl.'],
   [
     'import a.whl dist/a.whl',
     'a.whl is given twice; give it once, or import files of the same name one after the other.',
