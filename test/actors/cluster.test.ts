@@ -7,7 +7,7 @@ import { PiwError } from '../../src/errors.js';
 import { until } from '../helpers/bus.js';
 import { testMaster } from '../helpers/master.js';
 import { natsBinary } from '../helpers/nats.js';
-import { NatsCluster } from '../helpers/nats-cluster.js';
+import { NatsCluster, untilReplicated } from '../helpers/nats-cluster.js';
 import { SimulatedSlave } from '../helpers/simulated-slave.js';
 
 t.setTimeout(280_000);
@@ -80,7 +80,7 @@ void t.test('a farm goes on when any one of three servers dies', async (t) => {
     await until(() => slaves.every(({ slave }, i) => slave.orders.length > (counts[i] ?? 0) + 1), 60_000);
   };
   await untilMoreBuilds();
-  await cluster.untilReplicated(farm.bus, LEASES);
+  await untilReplicated(farm.bus, LEASES);
   const fences = () => farm.logLines.filter((line) => line.includes('at work'));
   const before = fences();
 
@@ -90,7 +90,7 @@ void t.test('a farm goes on when any one of three servers dies', async (t) => {
   await untilMoreBuilds();
   t.comment(`${Math.round(performance.now() - began)} ms without the leases' leader`);
   await leader.start();
-  await cluster.untilReplicated(farm.bus, LEASES);
+  await untilReplicated(farm.bus, LEASES);
   t.comment(`${fences().length - before.length} leases changed hands`);
 
   const host = await cluster.leaderOf(farm.bus, BUCKET);

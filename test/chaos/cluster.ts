@@ -13,7 +13,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { until } from '../helpers/bus.js';
-import type { ClusterServer } from '../helpers/nats-cluster.js';
+import { untilReplicated, type ClusterServer } from '../helpers/nats-cluster.js';
 import { withClusterFarm, type ClusterFarm } from './cluster-farm.js';
 
 const LEASES = 'KV_piw-leaders';
@@ -111,7 +111,7 @@ await withClusterFarm(Number(values.slaves), console.error, async (farm) => {
     const outages: number[] = [];
     const hellos: number[] = [];
     for (let n = 0; n < Number(values.times); n += 1) {
-      await cluster.untilReplicated(bus, LEASES);
+      await untilReplicated(bus, LEASES);
       const server = await cluster.leaderOf(bus, fault.stream);
       await fault.begin(server, farm);
       const began = performance.now();

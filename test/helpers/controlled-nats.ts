@@ -12,6 +12,8 @@ export interface NatsCounts {
 
 interface NatsFiles {
   readonly binary: string;
+  /** A command that runs the command which follows it, e.g. in the network of another host. */
+  readonly launcher?: readonly string[];
   readonly config: string;
   readonly log: string;
   /** JetStream's folder. */
@@ -26,18 +28,24 @@ export class ControlledNats {
   readonly #spawnOptions: SpawnOptions;
   #child: ChildProcess | undefined;
 
-  protected constructor(files: NatsFiles, monitorPort: number, spawnOptions: SpawnOptions = {}) {
+  protected constructor(
+    files: NatsFiles,
+    monitorPort: number,
+    spawnOptions: SpawnOptions = {},
+    monitorHost = '127.0.0.1',
+  ) {
     this.#files = files;
     this.store = files.store;
-    this.#monitorUrl = `http://127.0.0.1:${monitorPort}`;
+    this.#monitorUrl = `http://${monitorHost}:${monitorPort}`;
     this.#spawnOptions = spawnOptions;
   }
 
   /** Starts the server, and waits until it answers. Throws if it exits. */
   async start(): Promise<void> {
-    const { binary, config, log: logFile } = this.#files;
+    const { binary, config, launcher = [], log: logFile } = this.#files;
     const log = openSync(logFile, 'a');
-    const child = spawn(binary, ['-c', config], { ...this.#spawnOptions, stdio: ['ignore', log, log] });
+    const [program, ...args] = [...launcher, binary, '-c', config];
+    const child = spawn(program, args, { ...this.#spawnOptions, stdio: ['ignore', log, log] });
     closeSync(log);
     this.#child = child;
     await until(async () => child.exitCode !== null || (await this.counts()) !== undefined, 60_000);

@@ -138,24 +138,29 @@ export class NatsCluster {
 
   /** Returns the server that leads a stream, as soon as one does. */
   async leaderOf(bus: Bus, stream: string): Promise<ClusterServer> {
-    const manager = await bus.connection.jetstreamManager({ checkAPI: false, timeout: 1000 });
-    let leader: string | undefined;
-    await until(async () => {
-      leader = (await manager.streams.info(stream).catch(() => undefined))?.cluster?.leader;
-      return leader !== undefined && leader !== '';
-    }, 60_000);
-    return this.server(leader ?? '');
+    return this.server(await leaderNameOf(bus, stream));
   }
+}
 
-  /** Waits until a stream has three replicas, of which all are up to date. */
-  async untilReplicated(bus: Bus, stream: string): Promise<void> {
-    const manager = await bus.connection.jetstreamManager({ checkAPI: false, timeout: 1000 });
-    await until(async () => {
-      const cluster = (await manager.streams.info(stream).catch(() => undefined))?.cluster;
-      const replicas = cluster?.replicas ?? [];
-      return (
-        replicas.length === NAMES.length - 1 && replicas.every(({ current, offline }) => current && !offline)
-      );
-    }, 60_000);
-  }
+/** Returns the name of the server that leads a stream, as soon as one does. */
+export async function leaderNameOf(bus: Bus, stream: string): Promise<string> {
+  const manager = await bus.connection.jetstreamManager({ checkAPI: false, timeout: 1000 });
+  let leader: string | undefined;
+  await until(async () => {
+    leader = (await manager.streams.info(stream).catch(() => undefined))?.cluster?.leader;
+    return leader !== undefined && leader !== '';
+  }, 60_000);
+  return leader ?? '';
+}
+
+/** Waits until a stream has three replicas, of which all are up to date. */
+export async function untilReplicated(bus: Bus, stream: string, limitMs = 60_000): Promise<void> {
+  const manager = await bus.connection.jetstreamManager({ checkAPI: false, timeout: 1000 });
+  await until(async () => {
+    const cluster = (await manager.streams.info(stream).catch(() => undefined))?.cluster;
+    const replicas = cluster?.replicas ?? [];
+    return (
+      replicas.length === NAMES.length - 1 && replicas.every(({ current, offline }) => current && !offline)
+    );
+  }, limitMs);
 }
