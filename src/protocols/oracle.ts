@@ -295,8 +295,8 @@ export const oracle = new Protocol('db', {
     answers: { PAGES: { pages: listOf(DuePage) } },
   },
   /**
-   * Files that are no longer listed and may still be published, the oldest first: [package, filename, seconds since they
-   * were listed]. With `package`, those of one package.
+   * Files that are no longer listed and may still be published, the oldest first: at most `limit`, and with `package`,
+   * those of one package. `files`: [package, filename, seconds since it was listed].
    */
   UNLISTED: {
     fields: { package: orNull(Package), limit: Count },

@@ -27,6 +27,7 @@ const NEED_WHOLE_FARM = [
   'Checking',
   'Downloads',
   'How the farm is',
+  'Following a build',
   'When something does not work',
 ];
 

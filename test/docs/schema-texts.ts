@@ -57,6 +57,10 @@ export const TABLES: Readonly<Record<string, TableText>> = {
   fences: {
     text: 'The highest revision that was seen of the lease of each single. A request with a lower one is refused: it comes from a process that has been replaced.',
   },
+  file_removals: {
+    text: 'Files that are not listed any longer, and may still be under the output path until Mr Chase has removed them.',
+    columns: { unlisted_at: 'when they were listed last' },
+  },
   figure_changes: {
     text: 'Changes to figures that are not summed up yet. Every transaction adds rows of its own, so that none waits for another.',
     columns: {
