@@ -5,8 +5,11 @@
  *
  *     node dist/test/deployment/run-docs.js [--keep-logs]
  *
- * Needs root, Debian, its package archive and PyPI, and the ports 80, 443, 4222 and 5432. What systemd would do is done by a stand-in
- * (systemctl.ts). A block after `<!-- not run: REASON -->` is not run. Prints a line for each block; exits with 1 if
+ * Then it runs the blocks that have nats-server require certificates (docs/master.md), and backs the farm up, removes
+ * it and restores it (docs/backup.md).
+ *
+ * Needs root, Debian, its package archive and PyPI, and the ports 80, 443, 4222 and 5432. What systemd would do is done
+ * by a stand-in (systemctl.ts). A block after `<!-- not run: REASON -->` is not run. Prints a line for each block; exits with 1 if
  * one fails, or with 0 and a line that begins with `skipped` if this is not root on Debian.
  */
 import {
