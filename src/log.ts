@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, statSync, writeSync } from 'node:fs';
 import { PiwError, errorMessage } from './errors.js';
 
 /**
@@ -119,21 +119,53 @@ function describeError(error: unknown): {
   return { code: typeof code === 'string' ? code : undefined, message: errorMessage(error) };
 }
 
-/** Returns a sink that appends to this file; without one undefined, for standard error. Throws PIW_NOT_WRITABLE. */
+/** How often a log checks whether its file has been renamed or deleted, milliseconds. */
+const FILE_CHECK_INTERVAL_MS = 1000;
+/** For each log file of this process, a function that opens it again if it has been renamed or deleted. */
+const reopenFunctions: (() => void)[] = [];
+
+/** Whether this process logs to a file: then SIGHUP has it opened again. */
+export const logsToFile = (): boolean => reopenFunctions.length > 0;
+
+/**
+ * Returns a sink that appends to this file; without one undefined, for standard error. When the file has been renamed or
+ * deleted, as by logrotate, it is opened again: at once on SIGHUP, otherwise within a second. Throws PIW_NOT_WRITABLE.
+ */
 export function fileSink(file: string | null): LogSink | undefined {
   if (file === null) return undefined;
+  const open = () => openSync(file, 'a', 0o640);
+  let handle: number;
   try {
     // Opened now, so that an error shows at once and not at the first line.
-    const handle = openSync(file, 'a', 0o640);
-    process.once('exit', () => {
-      closeSync(handle);
-    });
-    return (line) => {
-      writeSync(handle, `${line}\n`);
-    };
+    handle = open();
   } catch (error) {
     throw new PiwError('PIW_NOT_WRITABLE', `the log file ${file} can't be written: ${errorMessage(error)}`, {
       cause: error,
     });
   }
+  let checkedAt = performance.now();
+  const reopenIfMoved = (): void => {
+    checkedAt = performance.now();
+    try {
+      const [current, opened] = [statSync(file, { throwIfNoEntry: false }), fstatSync(handle)];
+      if (current?.ino === opened.ino && current.dev === opened.dev) return;
+      const next = open();
+      closeSync(handle);
+      handle = next;
+    } catch {
+      // The old file is better than none; it is tried again.
+    }
+  };
+  if (!logsToFile())
+    process.on('SIGHUP', () => {
+      for (const reopen of reopenFunctions) reopen();
+    });
+  reopenFunctions.push(reopenIfMoved);
+  process.once('exit', () => {
+    closeSync(handle);
+  });
+  return (line) => {
+    if (performance.now() - checkedAt > FILE_CHECK_INTERVAL_MS) reopenIfMoved();
+    writeSync(handle, `${line}\n`);
+  };
 }

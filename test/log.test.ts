@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, renameSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { PiwError } from '../src/errors.js';
 import { createLog, fileSink, type Log, type LogFormat, type LogLevel } from '../src/log.js';
+import { until } from './helpers/bus.js';
 
 /** Returns a log and its lines, in which the time is replaced by `TIME`. */
 function captureLog(
@@ -145,7 +146,32 @@ void t.test('a log file gets one line per event, behind what it has', (t) => {
   const file = join(mkdtempSync(join(tmpdir(), 'piw-log-')), 'log');
   for (const event of ['first', 'second']) createLog('test', 'info', fileSink(file)).info(event);
   t.match(readFileSync(file, 'utf8'), /^\S+ INFO {4}test: first\n\S+ INFO {4}test: second\n$/);
-  t.equal(fileSink(null), undefined);
   t.throws(() => fileSink('/dev/null/log'), { code: 'PIW_NOT_WRITABLE' });
   t.end();
 });
+
+void t.test(
+  'a log file that was renamed is opened again: at once on SIGHUP, otherwise within a second',
+  async (t) => {
+    const file = join(mkdtempSync(join(tmpdir(), 'piw-log-')), 'log');
+    t.equal(fileSink(null), undefined);
+    const log = createLog('test', 'info', fileSink(file));
+    const rotate = (to: string) => {
+      renameSync(file, `${file}.${to}`);
+    };
+    log.info('first');
+    rotate('2');
+    log.info('second');
+    process.kill(process.pid, 'SIGHUP');
+    await until(() => existsSync(file));
+    log.info('third');
+    rotate('1');
+    await until(() => {
+      log.info('fourth');
+      return existsSync(file);
+    });
+    t.match(readFileSync(`${file}.2`, 'utf8'), /first\n.*second\n$/);
+    t.match(readFileSync(`${file}.1`, 'utf8'), /^\S+ INFO {4}test: third\n/);
+    t.match(readFileSync(file, 'utf8'), /^\S+ INFO {4}test: fourth\n$/);
+  },
+);

@@ -8,7 +8,7 @@ import { loadSettings, presentConfigFiles } from '../settings/load.js';
 import { isQueueKey, queueNotice } from '../settings/piwheels-queues.js';
 import { masterConnection } from '../connection.js';
 import { PiwError, errorMessage } from '../errors.js';
-import { createLog, fileSink, type LogLevel, type Log } from '../log.js';
+import { createLog, fileSink, logsToFile, type LogLevel, type Log } from '../log.js';
 import { checkCommandLine } from './command-line.js';
 
 /** The last paragraph of every command's description. */
@@ -182,8 +182,8 @@ function printToStderr(line: string): void {
 const DUPLICATE_SIGNAL_MS = 1000;
 
 /**
- * Returns a signal that SIGINT, SIGTERM, SIGHUP or the end of the parent process aborts. A second signal exits at once
- * with 130, unless it is a duplicate of the first.
+ * Returns a signal that SIGINT, SIGTERM or the end of the parent process aborts, and SIGHUP unless the log goes to a file.
+ * A second signal exits at once with 130, unless it is a duplicate of the first.
  */
 export function createShutdownSignal(): AbortSignal {
   const controller = new AbortController();
@@ -195,7 +195,9 @@ export function createShutdownSignal(): AbortSignal {
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
-  process.on('SIGHUP', stop);
+  process.on('SIGHUP', () => {
+    if (!logsToFile()) stop();
+  });
   onParentGone(stop);
   return controller.signal;
 }
