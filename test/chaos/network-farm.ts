@@ -5,6 +5,7 @@
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import {
+  appendFileSync,
   chmodSync,
   closeSync,
   copyFileSync,
@@ -25,8 +26,9 @@ import { Database } from '../../src/database/pool.js';
 import { addReleases } from '../../src/database/versions.js';
 import { stageProgram, type StagedProgram } from '../../src/farm/stage.js';
 import { DataFolder } from '../../src/servers/data-folder.js';
+import { findPostgres } from '../../src/servers/postgres-binaries.js';
 import { startPostgres } from '../../src/servers/postgres.js';
-import { chownTo, unprivilegedAccount, type Account } from '../../src/servers/privileges.js';
+import { chownTo, runAs, unprivilegedAccount, type Account } from '../../src/servers/privileges.js';
 import { formatConfig } from '../../src/settings/config-file.js';
 import { loadSettings } from '../../src/settings/load.js';
 import { IndexServer } from '../builder/index-server.js';
@@ -222,8 +224,10 @@ export class NetworkFarm {
       },
     });
     await migrate(postgres.adminDsn, { user: postgres.role });
-    await network.forward(Number(new URL(postgres.dsn).port));
-    const database = await Database.open(postgres.dsn, 'network', { connections: 1 });
+    await postgres.process.stop();
+    const dsn = postgres.dsn.replace('127.0.0.1', network.address);
+    servePostgres(folder, dsn);
+    const database = await connectDatabase(dsn);
     const sdists = Array.from({ length: options.realBuilds }, (_, n) =>
       packFixture('plain', { version: `1.${n}` }),
     );
@@ -238,7 +242,7 @@ export class NetworkFarm {
     const program = stageProgram(ROOT, account);
     const settings = {
       nats: masterAddress,
-      dsn: postgres.dsn.replace('127.0.0.1', network.address),
+      dsn,
       'output-path': folder.subfolder('www'),
       'pypi-simple': 'http://127.0.0.1:9/simple',
       'index-url': index.url.replace('127.0.0.1', network.address),
@@ -475,6 +479,31 @@ export class NetworkFarm {
     closeSync(fd);
     child.unref();
   }
+}
+
+/** Starts PostgreSQL with the data that startPostgres has created, for all hosts: on the address in the DSN. */
+function servePostgres(folder: DataFolder, dsn: string): void {
+  const { hostname, port } = new URL(dsn);
+  const data = folder.join('postgres');
+  appendFileSync(join(data, 'pg_hba.conf'), 'host all all samenet scram-sha-256\n');
+  const settings = { listen_addresses: hostname, port, unix_socket_directories: '', max_connections: '200' };
+  const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const log = openSync(folder.prepareLog('postgres.log'), 'a');
+  spawn(join(findPostgres(folder.account).bin, 'postgres'), ['-D', data, ...options], {
+    ...runAs(folder.account),
+    cwd: folder.path,
+    stdio: ['ignore', log, log],
+  }).unref();
+  closeSync(log);
+}
+
+async function connectDatabase(dsn: string): Promise<Database> {
+  let database: Database | undefined;
+  await until(async () => {
+    database = await Database.open(dsn, 'network', { connections: 1 }).catch(() => undefined);
+    return database !== undefined;
+  });
+  return database ?? Database.open(dsn, 'network');
 }
 
 /** Writes the configurations of the servers, as docs/master.md has an administrator do it. */

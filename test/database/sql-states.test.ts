@@ -88,3 +88,16 @@ void t.test(
     await db.query('insert into things values (2)');
   },
 );
+
+void t.test(
+  'PostgreSQL ends the sessions of a host that is gone within 15 s, with their locks',
+  async (t) => {
+    const { db } = await emptyDatabase(t);
+    const [row] = await db.query(
+      `select current_setting('tcp_keepalives_idle')::int as idle_s,
+       current_setting('tcp_keepalives_interval')::int as interval_s,
+       current_setting('tcp_keepalives_count')::int as count, current_setting('tcp_user_timeout')::int as unanswered_ms`,
+    );
+    t.strictSame(row, { idle_s: 5, interval_s: 5, count: 2, unanswered_ms: 15_000 });
+  },
+);
