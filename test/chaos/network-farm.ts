@@ -226,7 +226,7 @@ export class NetworkFarm {
     await migrate(postgres.adminDsn, { user: postgres.role });
     await postgres.process.stop();
     const dsn = postgres.dsn.replace('127.0.0.1', network.address);
-    servePostgres(folder, dsn);
+    await servePostgres(folder, dsn);
     const database = await connectDatabase(dsn);
     const sdists = Array.from({ length: options.realBuilds }, (_, n) =>
       packFixture('plain', { version: `1.${n}` }),
@@ -482,14 +482,15 @@ export class NetworkFarm {
 }
 
 /** Starts PostgreSQL with the data that startPostgres has created, for all hosts: on the address in the DSN. */
-function servePostgres(folder: DataFolder, dsn: string): void {
+async function servePostgres(folder: DataFolder, dsn: string): Promise<void> {
   const { hostname, port } = new URL(dsn);
   const data = folder.join('postgres');
   appendFileSync(join(data, 'pg_hba.conf'), 'host all all samenet scram-sha-256\n');
   const settings = { listen_addresses: hostname, port, unix_socket_directories: '', max_connections: '200' };
   const options = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const log = openSync(folder.prepareLog('postgres.log'), 'a');
-  spawn(join(findPostgres(folder.account).bin, 'postgres'), ['-D', data, ...options], {
+  const { bin } = await findPostgres(folder.account, () => undefined, new AbortController().signal);
+  spawn(join(bin, 'postgres'), ['-D', data, ...options], {
     ...runAs(folder.account),
     cwd: folder.path,
     stdio: ['ignore', log, log],
