@@ -137,6 +137,8 @@ export class MrChase extends Actor {
       if (reason !== undefined) throw new PiwError('PIW_FILE_REFUSED', reason);
     }
     const { abi, platform } = await this.#importTarget(request.abi, files);
+    const published = request.status ? await this.#findPublished(request, abi, platform) : undefined;
+    if (published) return { verb: 'DONE', filenames: published };
     const origin = 'import' as const;
     const release = {
       version: request.version,
@@ -184,6 +186,31 @@ export class MrChase extends Actor {
     const { package: name, version } = request;
     this.log.info('import started', { package: name, version, files: files.length });
     return this.#next(session, importing);
+  }
+
+  /**
+   * Returns the names under which all files of an import are published and serve its target, as when a command is repeated
+   * that was interrupted after its build had been logged; undefined if one of them is not.
+   */
+  async #findPublished(
+    { package: name, version, files }: ImportRequest,
+    abi: string,
+    platform: string,
+  ): Promise<string[] | undefined> {
+    const { project } = await this.#oracle.request('PROJECT', { package: name });
+    const serving = project?.files.filter(
+      (file) =>
+        file.version === version && file.serves.some((target) => target.join() === [abi, platform].join()),
+    );
+    const filenames: string[] = [];
+    for (const { filehash } of files.map(fileFromMessage)) {
+      const filename = serving?.find(({ sha256 }) => sha256 === filehash)?.filename;
+      if (filename === undefined) return undefined;
+      const { file_stamp: stamp } = await this.#files.request('GETSTAMP', { package: name, filename });
+      if (!stamp) return undefined;
+      filenames.push(filename);
+    }
+    return filenames;
   }
 
   async #sent(filename: string, session: string): Promise<ImportAnswer> {

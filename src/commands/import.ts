@@ -83,6 +83,7 @@ ${EXIT_CODES}`;
     }
     const bus = await this.connect(this.settings(flags));
     let published: readonly string[];
+    let arePublished = false;
     try {
       const session = randomBytes(8).toString('hex');
       const chaseClient = createChaseClient(bus);
@@ -104,6 +105,7 @@ ${EXIT_CODES}`;
           warn,
         );
       let answer = await begin();
+      arePublished = answer.verb === 'DONE';
       for (let restarts = 0; answer.verb === 'SEND';) {
         const { filename, transfer_id } = answer;
         const entry = files.find(({ file }) => file.filename === filename);
@@ -138,7 +140,12 @@ ${EXIT_CODES}`;
       await bus.drain();
     }
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
-    this.log(`Imported ${files.length} file${files.length === 1 ? '' : 's'} as ${name} ${version}.`);
+    const fileCount = `${files.length} file${files.length === 1 ? '' : 's'}`;
+    this.log(
+      arePublished
+        ? `${name} ${version} is published with the same ${fileCount} already.`
+        : `Imported ${fileCount} as ${name} ${version}.`,
+    );
     files.forEach(({ file: { filename } }, i) => {
       const publishedName = published[i] ?? filename;
       if (publishedName !== filename)

@@ -1,7 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
@@ -268,9 +276,17 @@ void t.test('--delete deletes the files of a successful import, and of no other'
     t.ok(existsSync(wheel), args.join(' '));
   }
   t.same(await builds(), []);
+  const copy = join(mkdtempSync(join(tmpdir(), 'piw-import-')), basename(wheel));
+  copyFileSync(wheel, copy);
   t.match(await piw('import', '--yes', '--delete', wheel), { code: 0 });
   t.notOk(existsSync(wheel));
   t.match(await builds(), [{ package: 'demo', version: '1.0' }]);
+  t.match(await piw('import', '--yes', '--delete', copy), {
+    code: 0,
+    out: 'demo 1.0 is published with the same 1 file already.\n',
+  });
+  t.notOk(existsSync(copy), 'it is safe to delete');
+  t.equal((await builds()).length, 1, 'an import that is repeated logs no second build');
 });
 
 void t.test(
