@@ -98,7 +98,7 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
   ['doctor --role bulider', '--role "bulider": must be one of master, builder, web; did you mean builder?'],
   ['feed now', 'unexpected argument "now"; the command is piw feed.'],
   ['initdb --dns postgres:///piw', 'unknown option --dns; did you mean --dsn?'],
-  ['logs', 'BUILD is missing; the command is piw logs BUILD [VERSION].'],
+  ['logs', 'name a build or a package, or a slave with --follow --slave SLAVE.'],
   ['pause the-architct', /^there is no task the-architct; did you mean the-architect\?/],
   ['quit --slave', 'unknown option --slave; did you mean --slaves?'],
   ['restore', 'FOLDER is missing; the command is piw restore FOLDER.'],
