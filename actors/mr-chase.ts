@@ -137,7 +137,9 @@ export class MrChase extends Actor {
       if (reason !== undefined) throw new PiwError('PIW_FILE_REFUSED', reason);
     }
     const { abi, platform } = await this.#importTarget(request.abi, files);
-    const published = request.status ? await this.#findPublished(request, abi, platform) : undefined;
+    const published = request.status
+      ? await this.#findPublished(request, files, { abi, platform })
+      : undefined;
     if (published) return { verb: 'DONE', filenames: published };
     const origin = 'import' as const;
     const release = {
@@ -189,21 +191,22 @@ export class MrChase extends Actor {
   }
 
   /**
-   * Returns the names under which all files of an import are published and serve its target, as when a command is repeated
-   * that was interrupted after its build had been logged; undefined if one of them is not.
+   * Returns the names under which all files of an import are published and serve its target, as when a command is
+   * repeated that was interrupted after its build had been logged; undefined if one of them is not.
    */
   async #findPublished(
-    { package: name, version, files }: ImportRequest,
-    abi: string,
-    platform: string,
+    { package: name, version }: ImportRequest,
+    files: readonly FileState[],
+    target: { readonly abi: string; readonly platform: string },
   ): Promise<string[] | undefined> {
     const { project } = await this.#oracle.request('PROJECT', { package: name });
     const serving = project?.files.filter(
       (file) =>
-        file.version === version && file.serves.some((target) => target.join() === [abi, platform].join()),
+        file.version === version &&
+        file.serves.some(([abi, platform]) => abi === target.abi && platform === target.platform),
     );
     const filenames: string[] = [];
-    for (const { filehash } of files.map(fileFromMessage)) {
+    for (const { filehash } of files) {
       const filename = serving?.find(({ sha256 }) => sha256 === filehash)?.filename;
       if (filename === undefined) return undefined;
       const { file_stamp: stamp } = await this.#files.request('GETSTAMP', { package: name, filename });
