@@ -4,8 +4,8 @@ import type { NatsConnection } from 'nats';
 const [PING_INTERVAL_MS, PONG_LIMIT_MS] = [2000, 4000];
 
 /**
- * A ping that follows more than this on the connection, bytes, may wait behind a file on a slow link. Then the server counts as
- * down when nothing has come for this long, milliseconds: each two megabytes are acknowledged.
+ * A ping that follows more than this on the connection, bytes, may wait behind a file on a slow link. Then the server
+ * counts as down when nothing has come for this long, milliseconds: each two megabytes are acknowledged.
  */
 const [FILE_BYTES, FILE_PONG_LIMIT_MS] = [64 * 1024, 20_000];
 
@@ -44,6 +44,7 @@ export async function monitorConnection(nc: NatsConnection, options: MonitorOpti
       if (receivedNow > received) heardAt = performance.now();
       received = receivedNow;
       if (performance.now() - heardAt < patienceMs || nc.isClosed()) return;
+      cancel();
       changeStatus('NATS does not answer', false);
       // Fails only if the connection has been closed meanwhile.
       if (hasOthers) void nc.reconnect().catch(() => undefined);

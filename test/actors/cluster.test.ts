@@ -1,13 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import t from 'tap';
 import { Bus } from '../../src/bus/bus.js';
 import { PiwError } from '../../src/errors.js';
 import { until } from '../helpers/bus.js';
 import { testMaster } from '../helpers/master.js';
-import { natsBinary } from '../helpers/nats.js';
-import { NatsCluster, untilReplicated } from '../helpers/nats-cluster.js';
+import { startCluster, untilReplicated } from '../helpers/nats-cluster.js';
 import { SimulatedSlave } from '../helpers/simulated-slave.js';
 
 t.setTimeout(280_000);
@@ -38,13 +34,7 @@ async function createLeaseBucket(address: string): Promise<void> {
 }
 
 void t.test('a farm goes on when any one of three servers dies', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'piw-cluster-'));
-  const cluster = await NatsCluster.create(await natsBinary(t), folder);
-  t.teardown(async () => {
-    await cluster.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
-  await cluster.start();
+  const cluster = await startCluster(t);
   await createLeaseBucket(cluster.masterAddress);
   const farm = await testMaster(t, { versions: VERSIONS, nats: cluster.masterAddress });
   const controller = new AbortController();

@@ -1,30 +1,15 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { Bus, type BusOptions } from '../../src/bus/bus.js';
 import { until } from '../helpers/bus.js';
 import { startLatencyProxy } from '../helpers/latency-proxy.js';
-import { natsBinary } from '../helpers/nats.js';
-import { NatsCluster } from '../helpers/nats-cluster.js';
+import { startCluster } from '../helpers/nats-cluster.js';
 
 t.setTimeout(100_000);
 
 /** Longer than the test may take. */
 const NEVER_MS = 600_000;
 const PONG_LIMIT_MS = 500;
-
-async function startCluster(t: Test): Promise<NatsCluster> {
-  const folder = mkdtempSync(join(tmpdir(), 'piw-cluster-'));
-  const cluster = await NatsCluster.create(await natsBinary(t), folder);
-  t.teardown(async () => {
-    await cluster.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
-  await cluster.start();
-  return cluster;
-}
 
 /** Connects, as often as it takes, until the server is one that `isWanted`. */
 async function connectTo(
@@ -101,5 +86,20 @@ void t.test('a cluster whose servers fail', async (t) => {
     t.equal(idle.statuses[0], 'NATS does not answer');
     await sleep(PONG_LIMIT_MS * 3);
     t.same(sending.statuses, [], 'a pong may wait behind a file');
+  });
+
+  await t.test('a server that hangs and has no others is reported once', async (t) => {
+    const [server] = cluster.servers;
+    if (!server) throw new Error('no servers');
+    const proxy = await startLatencyProxy(Number(server.address.split(':')[1]), 0);
+    const statuses: string[] = [];
+    await connectTo(t, cluster.masterAddress.replace(/@.*/, `@127.0.0.1:${proxy.port}`), () => true, {
+      onStatus: (text) => statuses.push(text),
+    });
+    proxy.stall();
+    await until(() => statuses.length > 0);
+    await sleep(2500);
+    t.same(statuses, ['NATS does not answer']);
+    await proxy.close();
   });
 });

@@ -1,13 +1,15 @@
-import { cpSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
 import { generateUserKey } from '../../src/bus/nkey.js';
 import { freePort } from '../../src/servers/ports.js';
 import { formatUsers } from '../../src/servers/slave-users.js';
 import type { Bus } from '../../src/bus/bus.js';
 import { until } from './bus.js';
 import { ControlledNats } from './controlled-nats.js';
-import { SAMPLE_PASSWORDS } from './nats.js';
+import { SAMPLE_PASSWORDS, natsBinary } from './nats.js';
 
 /** config/nats, as it is shipped. */
 const SAMPLE_CONFIG_DIR = fileURLToPath(new URL('../../../config/nats/', import.meta.url));
@@ -163,4 +165,16 @@ export async function untilReplicated(bus: Bus, stream: string, limitMs = 60_000
       replicas.length === NAMES.length - 1 && replicas.every(({ current, offline }) => current && !offline)
     );
   }, limitMs);
+}
+
+/** Creates a cluster, starts its servers, and stops them when the test ends. */
+export async function startCluster(t: Test): Promise<NatsCluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'piw-cluster-'));
+  const cluster = await NatsCluster.create(await natsBinary(t), folder);
+  t.teardown(async () => {
+    await cluster.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await cluster.start();
+  return cluster;
 }
