@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync, appendFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,11 +42,14 @@ export async function onSmallDisk(
   });
 }
 
-/** Fills the disk that holds `folder` to its last block. Returns a function that frees the space again. */
+/**
+ * Fills the disk that holds `folder` to its last block, also what has been freed since the last call. Returns a function
+ * that frees the space again.
+ */
 export function fillDisk(folder: string): () => void {
   const path = join(folder, '.filler');
   const { bavail, bsize } = statfsSync(folder);
-  writeFileSync(path, Buffer.alloc(bavail * bsize, 'x'));
+  appendFileSync(path, Buffer.alloc(bavail * bsize, 'x'));
   return () => {
     rmSync(path, { force: true });
   };
