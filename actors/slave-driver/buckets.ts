@@ -24,8 +24,8 @@ export class UserBuckets {
   }
 
   /**
-   * Ensures that a user's buckets exist. A cluster whose server is gone may take seconds for that, or fail; then the slave
-   * does not wait longer than ENSURE_WAIT_MS. Without them it can build, and the File Juggler repairs what it needs later.
+   * Ensures that a user's buckets exist. A cluster whose server is gone may take seconds for that, or fail; the slave
+   * waits no longer than ENSURE_WAIT_MS. Without them it can build, and the File Juggler repairs what it needs later.
    */
   async ensure(user: string): Promise<void> {
     const creating = this.#ensured.get(user) ?? this.#create(this.nameOf(user));

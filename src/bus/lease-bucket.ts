@@ -13,8 +13,8 @@ import { ADMIN_LIMIT_MS, StreamReplicas, apiLimitMs, isClustered } from './repli
 /** A lease that isn't renewed expires after this time, milliseconds; the holder renews it six times as often. */
 export const LEASE_TTL_MS = 3000;
 /**
- * The time limit of one write or read, milliseconds: short enough for several renewals within the TTL. In a cluster, shorter:
- * the server that we are connected to may be cut off, and there is another one.
+ * The time limit of one write or read, milliseconds: short enough for several renewals within the TTL. In a cluster it is
+ * shorter: the server that we are connected to may be cut off, and there is another one.
  */
 const [WRITE_LIMIT_MS, CLUSTER_WRITE_LIMIT_MS] = [1000, 600];
 /** The time limit of asking a cluster whether the bucket exists: one without a leader does not answer. */

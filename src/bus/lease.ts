@@ -13,8 +13,8 @@ import { CREATE_REFUSED, VacancyMonitor } from './vacancy-monitor.js';
  */
 const ELECTION_LIMIT_MS = 20_000;
 /**
- * The pause after a failed renewal, milliseconds: short, so that it succeeds within the TTL after the connection has moved
- * to another server, and so that the holder is the first to write after an election.
+ * The pause after a failed renewal, milliseconds: short, so that the next one succeeds within the TTL after the connection
+ * has moved to another server, and so that the holder is the first to write after an election.
  */
 const RETRY_MS = 200;
 /** The interval of renewals, milliseconds. */

@@ -9,7 +9,7 @@ export type Role = (typeof ROLES)[number];
 
 /** Something that is wrong with an installation. */
 export interface Finding {
-  /** What is wrong, with the values that matter, as one line. */
+  /** The fault in one line, with the values that matter. */
   readonly problem: string;
   /** The command or the setting that fixes it. */
   readonly fix: string;

@@ -43,7 +43,7 @@ const imported = {
 export const chase = new Protocol('chase', {
   /**
    * Announces the wheels of a build that no slave of this farm has made. The package and the version are created if
-   * they are missing. Answered with the first file to send, or DONE if there is none.
+   * they are missing. Answered with the first file to send, or with DONE.
    */
   IMPORT: {
     fields: {

@@ -8,9 +8,9 @@ import { Type, type Static } from '../model/schema.js';
  */
 export const Condition = Type.Object(
   {
-    /** What is wrong, e.g. `disk-full`, `no-leader`, `database-away`, `nats-away`, `slave-set-aside`. */
+    /** The kind of problem: `disk-full`, `no-leader`, `database-away`, `nats-away`, `slave-set-aside`. */
     kind: Type.String({ minLength: 1, maxLength: 40, pattern: '^[a-z]+(-[a-z]+)*$' }),
-    /** What it affects: a task, a path, a server, a slave. */
+    /** The affected task, path, server or slave. */
     subject: ShortText,
     /** Since when, milliseconds since 1970. */
     since: Time,

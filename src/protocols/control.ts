@@ -58,7 +58,7 @@ export const SlaveStatus = Type.Object({
   label: ShortText,
   abi: Tag,
   platform: Tag,
-  /** What it does, in a word: `idle`, `building`, `sending`, … */
+  /** Its state: `idle`, `building`, `sending`, … */
   state: Type.String({ maxLength: 20 }),
   /** The package that it builds or sends; null: none. */
   package: orNull(ShortText),

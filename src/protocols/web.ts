@@ -43,10 +43,10 @@ export const secretary = new Protocol('web', {
 export const scribe = new Protocol('scribe', {
   ...commonVerbs,
   /**
-   * A package's page in the simple index, which gets this `serial`, and its project page. An index page that no longer lists any file is removed
-   * if `remove_if_empty` is true, which means that the root doesn't list it. Answered with the serial of the page as it
-   * is now (null: it lists no file) and, in `empty_page_remains`, whether a page without files is left that has to be
-   * removed.
+   * A package's page in the simple index, which gets this `serial`, and its project page. An index page that no longer
+   * lists any file is removed if `remove_if_empty` is true, which means that the root doesn't list it. Answered with the
+   * serial of the page as it is now (null: it lists no file) and, in `empty_page_remains`, whether a page without files
+   * is left that has to be removed.
    */
   PKG: {
     fields: { package: Package, serial: Count, remove_if_empty: Flag },

@@ -65,8 +65,8 @@ export type LogPosition = Static<typeof LogPosition>;
 /** Requests about logs, from piw logger to Lumberjack and from Lumberjack to the Oracle. */
 export const LOG_VERBS = {
   /**
-   * Returns the logs with this `head`, the digest of what a log begins with, the one that was counted farthest first. With `fresh`, a log of which nothing has
-   * been counted is among them, unless somebody has just begun to count it.
+   * Returns the logs with this `head`, the digest of what a log begins with, the one that was counted farthest first.
+   * With `fresh`, a log of which nothing has been counted is among them, unless somebody has just begun to count it.
    */
   LOGS: {
     fields: { head: ShortText, fresh: Type.Boolean() },
