@@ -3,7 +3,7 @@ import { access, constants, readFile, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Args, Flags } from '@oclif/core';
-import { IMPORT_USER } from '../../actors/mr-chase.js';
+import { IMPORT_USER } from '../../actors/mr-chase/imports.js';
 import { systemClock } from '../concurrency/clock.js';
 import { fileReader } from '../transfer/file-reader.js';
 import { sendFile } from '../transfer/send-file.js';
