@@ -35,6 +35,11 @@ const MAX_CACHED_VERDICTS = 1000;
  * has them may be gone.
  */
 const RECOVERY_LIMIT_MS = 1500;
+/**
+ * How long CHUNK waits for the bytes that it announces, milliseconds. In a cluster it can overtake them: they come in
+ * the slaves' account and CHUNK in the farm's, and the servers may use a route for each.
+ */
+const LATE_CHUNK_MS = 300;
 /** Seconds between checks whether NATS can store large messages again. */
 const REPAIR_INTERVAL_S = 5;
 /** Seconds between checks whether the buckets in use still exist. */
@@ -261,8 +266,7 @@ export class FileJuggler extends Actor {
     session.lastSeen = this.clock.monotonicMs();
     const active = this.#transfers.get(id);
     if (!active) throw new PiwError('PIW_UNREACHABLE', 'this transfer was suspended; say HELLO again');
-    await active.whenWritten();
-    if (!active.incoming.state.has(offset, length)) await this.#recover(active);
+    if (!(await active.whenArrived(systemClock, offset, length, LATE_CHUNK_MS))) await this.#recover(active);
     return this.#nextAnswer(active);
   }
 

@@ -1,6 +1,8 @@
 import type { ObjectStore } from '../bus/objects.js';
 import type { Chunk } from '../bus/chunk.js';
 import type { Clock } from '../concurrency/clock.js';
+import { deferred } from '../concurrency/deferred.js';
+import { withTimeLimit } from '../concurrency/time-limit.js';
 import { PiwError, isDiskError } from '../errors.js';
 import { MAX_SMALL_FILE_BYTES } from '../model/file-state.js';
 import { transferIdOf, transferObjectName } from '../protocols/file-juggler.js';
@@ -27,6 +29,8 @@ export class ActiveTransfer {
   readonly #objects: ObjectStore;
   readonly #subscription: ChunkSubscription;
   readonly #onFailure: (error: unknown) => void;
+  /** What whenArrived() waits for: called each time that something was written, or could not be. */
+  readonly #onWritten = new Set<() => void>();
   #failure: Error | undefined;
   #recovery: Recovery | undefined;
   /** When its sender, or whoever verifies it, was last heard from: milliseconds of the monotonic clock. */
@@ -61,11 +65,30 @@ export class ActiveTransfer {
       this.#failure = error instanceof Error ? error : new Error(String(error));
       this.#onFailure(error);
     }
+    for (const onWritten of this.#onWritten) onWritten();
   }
 
   /** Waits until all chunks that have arrived are written, or writing has failed. */
   whenWritten(): Promise<void> {
     return this.#subscription.whenWritten();
+  }
+
+  /**
+   * Waits until these bytes have arrived and are written, or writing has failed, for at most `limitMs`. Returns whether
+   * they are there.
+   */
+  async whenArrived(clock: Clock, offset: number, length: number, limitMs: number): Promise<boolean> {
+    await this.whenWritten();
+    const { state } = this.incoming;
+    if (state.has(offset, length) || this.#failure !== undefined) return state.has(offset, length);
+    const arrived = deferred();
+    const onWritten = () => {
+      if (state.has(offset, length) || this.#failure !== undefined) arrived.resolve();
+    };
+    this.#onWritten.add(onWritten);
+    await withTimeLimit(clock, limitMs, arrived.promise);
+    this.#onWritten.delete(onWritten);
+    return state.has(offset, length);
   }
 
   /** Reads the missing chunks that NATS has kept. Concurrent calls share one run. */

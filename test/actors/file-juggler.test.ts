@@ -12,11 +12,18 @@ import { fileReader } from '../../src/transfer/file-reader.js';
 import type { SendFileOptions } from '../../src/transfer/range-sender.js';
 import { sendFile } from '../../src/transfer/send-file.js';
 import type { Bus } from '../../src/bus/bus.js';
+import { CHUNK_SIZE } from '../../src/bus/chunk.js';
 import { messageBucket } from '../../src/bus/claims.js';
 import type { RawSettings } from '../../src/config.js';
 import { loadSettings } from '../../src/settings/load.js';
 import { createLog } from '../../src/log.js';
-import { SEGMENT_BYTES, userBucketName, fileJuggler, transfer } from '../../src/protocols/file-juggler.js';
+import {
+  SEGMENT_BYTES,
+  fileJuggler,
+  transfer,
+  transferObjectName,
+  userBucketName,
+} from '../../src/protocols/file-juggler.js';
 import { fileToMessage, type FileState } from '../../src/model/file-state.js';
 import { natsAddress, uniquePrefix, testBus, until } from '../helpers/bus.js';
 import { fileStateOf, makeWheel, sha256 } from '../helpers/wheel.js';
@@ -125,6 +132,28 @@ void t.test('after the sender was interrupted, only the missing part is sent', a
   t.ok(resent >= file.filesize - sent && resent < file.filesize, `${sent} and ${resent} bytes`);
   t.equal(sent + resent, file.filesize, 'what was stored before the interruption is not sent again');
   t.match(await verify('x'), { verb: 'VERIFIED' });
+});
+
+void t.test('bytes that arrive after the CHUNK that announces them are not sent again', async (t) => {
+  const { bus, wheel, expect, prefix } = await stage(t);
+  for (const [id, size] of [
+    ['small', 10],
+    ['large', SEGMENT_BYTES],
+  ] as const) {
+    const { path, file } = await wheel(size);
+    await expect(id, file);
+    const juggler = new ProtocolClient(bus, transfer, ['slave', USER, id, transfer.name]);
+    const transferId = transferIds.get(id) ?? '';
+    await juggler.request('HELLO', { transfer_id: transferId });
+    const answer = juggler.request('CHUNK', { offset: 0, length: file.filesize });
+    await bus.rtt();
+    const object = transferObjectName(transferId, file.filesize, () => 'p');
+    const publisher = bus.objects.publisher(userBucketName(prefix, USER), object, 0);
+    const bytes = readFileSync(path);
+    for (let at = 0; at < bytes.length; at += CHUNK_SIZE)
+      publisher.write(bytes.subarray(at, at + CHUNK_SIZE));
+    t.match(await answer, { verb: 'DONE' }, id);
+  }
 });
 
 void t.test('chunks that passed while no juggler listened are read from NATS', async (t) => {
