@@ -31,7 +31,7 @@ const REQUEST_LIMIT_MS = 20_000;
  * The time limit of one attempt of a request of at most SMALL_BYTES, milliseconds. A slave of a leaf node is not told
  * that the leaf has lost its hub, and with it what was on its way. A larger request may take longer on a slow link.
  */
-const SMALL_ATTEMPT_LIMIT_MS = 5000;
+export const SMALL_ATTEMPT_LIMIT_MS = 5000;
 const SMALL_BYTES = 64 * 1024;
 const RETRY_BACK_OFF = { firstMs: 1000, maxMs: 5000 };
 /** Errors that a retry of the same message would only repeat. */

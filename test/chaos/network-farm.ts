@@ -31,6 +31,7 @@ import { startPostgres } from '../../src/servers/postgres.js';
 import { chownTo, runAs, unprivilegedAccount, type Account } from '../../src/servers/privileges.js';
 import { formatConfig } from '../../src/settings/config-file.js';
 import { loadSettings } from '../../src/settings/load.js';
+import { SMALL_ATTEMPT_LIMIT_MS } from '../../src/slave/master-session.js';
 import { IndexServer } from '../builder/index-server.js';
 import { until } from '../helpers/bus.js';
 import { ControlledNats } from '../helpers/controlled-nats.js';
@@ -56,6 +57,8 @@ const SITE = 'site';
 /** The rate of the link of the leaf node. */
 const SITE_MEGABITS = 10;
 const MONITOR_PORT = 8222;
+/** RestartSec of the systemd units, milliseconds. */
+const RESTART_MS = 5000;
 /** What the simulated slaves build for; the real one builds for the machine's own Python. */
 const SIMULATED_ABI = 'cp38';
 const BUILDS_PER_PACKAGE = 50;
@@ -364,7 +367,7 @@ export class NetworkFarm {
     const session = `new${this.#newSlaves}`;
     this.#newSlaves += 1;
     const bus = await Bus.connect({ ...connection, name: session, patienceMs: 300_000 });
-    const slave = new SimulatedSlave(bus, session, { label: user });
+    const slave = new SimulatedSlave(bus, session, { label: user }, SMALL_ATTEMPT_LIMIT_MS);
     for (;;) {
       try {
         await slave.hello();
@@ -478,6 +481,13 @@ export class NetworkFarm {
     });
     closeSync(fd);
     child.unref();
+    // As the systemd units do. A signal ends it only together with its host.
+    child.once('exit', (status) => {
+      if (status === null || [0, 2].includes(status)) return;
+      setTimeout(() => {
+        this.#startProgram(host, args, log);
+      }, RESTART_MS).unref();
+    });
   }
 }
 

@@ -19,8 +19,8 @@
  * how long after the fault each slave had handed in a build that it was given after it, or after the end of the fault if
  * the slave can't work during it; how long that took after the end of the fault; and how long a new slave took to
  * register. Then, how many builds were lost and done twice. Exits with 1 if any was, if the real slave has not built what
- * it should, or if a limit was exceeded (not with --no-limits, for busy machines). --small leaves out the second master, the Oracle and the leaf node. With
- * PIW_NETWORK_LOGS=FOLDER the logs are kept there.
+ * it should, or if a limit was exceeded (not with --no-limits, for busy machines). --small leaves out the second master,
+ * the Oracle and the leaf node. With PIW_NETWORK_LOGS=FOLDER the logs are kept there.
  *
  * Needs root, and `ip`, `tc`, `unshare` and `nsenter`. Everything is removed when the script ends, in any way. The slow
  * link has a limited rate and a queue; it has no delay of its own, which not every kernel can add (netem).
@@ -265,7 +265,7 @@ async function runRound(fault: Fault, farm: NetworkFarm): Promise<Round> {
   const { slaves, probe } = farm;
   const canWork = fault.canWork ?? (() => true);
   await farm.untilReplicated();
-  await farm.addBuilds(5);
+  await farm.addBuilds(fault.lastsS > CUT_S ? 10 : 5);
   await secondsUntilBuilds(slaves, performance.now());
   await until(() => probe.allAtWork);
   farm.markLogs();

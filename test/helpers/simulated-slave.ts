@@ -40,11 +40,12 @@ export class SimulatedSlave {
   /** The builds that it was given so far. */
   readonly orders: SimulatedBuild[] = [];
 
-  constructor(bus: Bus, session: string, overrides: Partial<SlaveHello> = {}) {
+  /** `timeoutMs` is the time limit of one attempt of a request. */
+  constructor(bus: Bus, session: string, overrides: Partial<SlaveHello> = {}, timeoutMs = 20_000) {
     this.#bus = bus;
     this.#session = session;
     this.#hello = { ...slaveHello(session), ...overrides };
-    const clientOptions = { timeoutMs: 20_000, patienceMs: 60_000 };
+    const clientOptions = { timeoutMs, patienceMs: 60_000 };
     this.#slaveDriver = new ProtocolClient(
       bus,
       slaveDriver,
