@@ -1,3 +1,4 @@
+import { PiwError } from '../errors.js';
 import type { RequestOptions, Bus } from '../bus/bus.js';
 import type { Answer, Body, Protocol, VerbSpecs } from '../protocols/protocol.js';
 
@@ -32,7 +33,12 @@ export class ProtocolClient<V extends VerbSpecs> {
   ): Promise<Answer<V, K>> {
     const array = this.#protocol.pack(verb, body);
     const answer = await this.#bus.request(this.#subject(verb), array, { ...this.#defaults, ...options });
-    return this.#protocol.unpackAnswer(verb, answer);
+    try {
+      return this.#protocol.unpackAnswer(verb, answer);
+    } catch (error) {
+      if (error instanceof PiwError) this.#bus.onErrorAnswer(error);
+      throw error;
+    }
   }
 
   /** Publishes a message to whoever listens; it may be lost. */

@@ -100,6 +100,9 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
     termination.end(new PiwError('PIW_DISCONNECTED', 'the connection to NATS has ended'));
   });
   let lease: LeaderLease | undefined;
+  bus.onErrorAnswer = ({ code }) => {
+    if (code === 'PIW_FENCED') lease?.dispute();
+  };
   const context: ActorContext = {
     task: spec.task,
     bus,

@@ -92,6 +92,8 @@ const DRAIN_LIMIT_MS = 5000;
 export class Bus {
   readonly prefix: string;
   readonly objects: ObjectStore;
+  /** Called with each ERROR that a request is answered with, before it is thrown. */
+  onErrorAnswer: (error: PiwError) => void = () => undefined;
   readonly #nc: NatsConnection;
   readonly #claims: ClaimStore;
   readonly #maxPayloadBytes: number;

@@ -25,8 +25,8 @@ const PING_LIMIT_MS = 300;
 const MAX_REVISIONS = 2 ** 32;
 /** The first sequence number of a bucket that a cluster has created again, and a bound that only those stay under. */
 const [RECREATED_FIRST_SEQ, MIN_REVISION] = [1, 2 ** 40];
-/** JetStream's codes for "wrong last sequence" and "no message found". */
-const [WRONG_SEQUENCE, NO_MESSAGE] = [10071, 10037];
+/** JetStream's codes for "wrong last sequence", "no message found" and "stream not found". */
+const [WRONG_SEQUENCE, NO_MESSAGE, NO_STREAM] = [10071, 10037, 10059];
 /** nats-server reserves this much memory for the bucket, bytes; a lease takes about 100. */
 const MAX_BUCKET_BYTES = 128 * 1024;
 
@@ -100,14 +100,16 @@ export class LeaderLeaseBucket {
     }
   }
 
-  /** Returns the entry that NATS holds for a key, even one that should have expired. */
+  /** Returns the entry that NATS holds for a key, even one that should have expired; undefined also without a bucket. */
   async read(key: string): Promise<LeaderLeaseEntry | undefined> {
     try {
       const jsm = await this.#jsm(this.#writeLimitMs);
       const message = await jsm.streams.getMessage(this.#stream, { last_by_subj: this.#subject(key) });
       return { revision: message.seq, value: new TextDecoder().decode(message.data) };
     } catch (error) {
-      if (jetStreamCode(error) === NO_MESSAGE || /no message found/i.test(String(error))) return undefined;
+      const code = jetStreamCode(error);
+      if (code === NO_MESSAGE || code === NO_STREAM || /no message found/i.test(String(error)))
+        return undefined;
       throw leaseError(error);
     }
   }

@@ -17,6 +17,11 @@ const ELECTION_LIMIT_MS = 20_000;
  * has moved to another server, and so that the holder is the first to write after an election.
  */
 const RETRY_MS = 200;
+/**
+ * How long a process that waits lets the holder renew its lease when the bucket is back, milliseconds: a renewal that
+ * failed is repeated after less than a second.
+ */
+const HOLDERS_FIRST_MS = LEASE_TTL_MS / 2;
 /** The interval of renewals, milliseconds. */
 const RENEWAL_INTERVAL_MS = LEASE_TTL_MS / 6;
 /** The interval at which a holder checks the number of the bucket's replicas, milliseconds. */
@@ -46,8 +51,9 @@ interface AcquireOptions {
  *
  * If a cluster loses the server that leads the bucket, it takes seconds to elect another one, and until then nobody can
  * renew or create an entry. So while our server answers pings but the bucket does not answer, the lease stays held, for
- * at most ELECTION_LIMIT_MS. If it is our server that is cut off from the others, which this can't tell, another
- * process may get the lease meanwhile; then it is the fence that prevents harm.
+ * at most ELECTION_LIMIT_MS, and others let its holder go first when the bucket is back. If it is our server that is cut
+ * off from the others, which this can't tell, another process may get the lease meanwhile; then it is the fence that
+ * prevents harm, and the lease ends with the first request that the database refuses for it (see dispute()).
  */
 export class LeaderLease {
   readonly fence: number;
@@ -61,6 +67,7 @@ export class LeaderLease {
   #renewedAt: number;
   /** Until when the lease is held if no renewal succeeds. */
   #heldUntil: number;
+  #isDisputed = false;
   #replicatedAt = -Infinity;
   #cancelRenewal = (): void => undefined;
   #ended = false;
@@ -95,20 +102,29 @@ export class LeaderLease {
     const bucket = new LeaderLeaseBucket(bus.connection, bus.prefix);
     const value = `${holder} ${randomUUID()}`;
     const vacancy = new VacancyMonitor(clock, name, onTrouble);
+    let wasAway = false;
     while (!signal.aborted) {
       const requestedAt = clock.monotonicMs();
+      let isHoldersTurn = false;
       try {
-        const revision = await createEntry(bucket, name, value);
+        // Nothing is written while the bucket does not answer: a server that hangs would carry it out later. And when the
+        // bucket is back, the entry has expired: its holder, if it is alive, goes on first.
+        const entry = await bucket.read(name);
+        const isVacant = entry === undefined || entry.value === value;
+        isHoldersTurn = isVacant && wasAway;
+        wasAway = false;
+        const revision = isVacant && !isHoldersTurn ? await createEntry(bucket, name, value) : undefined;
         if (revision !== undefined) {
           vacancy.markHeld();
           return new LeaderLease(clock, bucket, name, { revision, value }, requestedAt);
         }
         await vacancy.inspect(bucket);
       } catch (error) {
+        wasAway = true;
         await vacancy.handleError(bucket, error);
       }
       vacancy.reportIfVacant();
-      await pause(clock, LEASE_TTL_MS / 3, signal);
+      await pause(clock, isHoldersTurn ? HOLDERS_FIRST_MS : LEASE_TTL_MS / 3, signal);
     }
     return undefined;
   }
@@ -127,6 +143,17 @@ export class LeaderLease {
   check(): void {
     if (!this.held)
       throw new PiwError('PIW_NOT_LEADER', `this process no longer holds the lease ${this.#key}`);
+  }
+
+  /**
+   * Ends the lease at once if it has not been renewed within the TTL: the database has seen a newer holder. A renewal that
+   * succeeds later shows that it was another lease's.
+   */
+  dispute(): void {
+    if (this.#ended) return;
+    this.#heldUntil = Math.min(this.#heldUntil, this.#renewedAt + LEASE_TTL_MS);
+    this.#isDisputed = true;
+    if (!this.held) this.#lose();
   }
 
   /** Removes the entry, so that another process can get the lease at once. */
@@ -152,12 +179,13 @@ export class LeaderLease {
         this.#revision = revision;
         this.#renewedAt = began;
         this.#heldUntil = began + LEASE_TTL_MS;
+        this.#isDisputed = false;
         this.#replicate();
       }
     } catch {
       // Renewal is retried for as long as nobody else can hold the lease.
       delayMs = RETRY_MS;
-      if (await this.#bucket.mayBeElecting()) {
+      if ((await this.#bucket.mayBeElecting()) && !this.#isDisputed) {
         this.#heldUntil = Math.min(
           this.#renewedAt + ELECTION_LIMIT_MS,
           this.#clock.monotonicMs() + LEASE_TTL_MS,
@@ -169,8 +197,7 @@ export class LeaderLease {
       this.#scheduleRenewal(delayMs);
       return;
     }
-    this.#end();
-    this.#loss.resolve();
+    this.#lose();
   }
 
   /** Checks the bucket's replicas from time to time: servers may have joined the cluster. */
@@ -206,6 +233,11 @@ export class LeaderLease {
     // After an election, the bucket's new leader may not have dropped the expired entry yet, or may only now have
     // stored what we wrote before.
     throw new PiwError('PIW_TIMEOUT', CREATE_REFUSED);
+  }
+
+  #lose(): void {
+    this.#end();
+    this.#loss.resolve();
   }
 
   #end(): void {

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { Bus, type BusOptions } from '../../src/bus/bus.js';
+import { LEASE_TTL_MS, LeaderLeaseBucket } from '../../src/bus/lease-bucket.js';
+import { LeaderLease } from '../../src/bus/lease.js';
 import { until } from '../helpers/bus.js';
 import { startLatencyProxy } from '../helpers/latency-proxy.js';
-import { startCluster } from '../helpers/nats-cluster.js';
+import { startCluster, untilReplicated } from '../helpers/nats-cluster.js';
 
 t.setTimeout(100_000);
 
@@ -87,6 +89,54 @@ void t.test('a cluster whose servers fail', async (t) => {
     await sleep(PONG_LIMIT_MS * 3);
     t.same(sending.statuses, [], 'a pong may wait behind a file');
   });
+
+  await t.test(
+    'after an election the holder of a lease goes on, unless the database has refused it',
+    async (t) => {
+      const [own, ...others] = cluster.servers;
+      const connect = () => connectTo(t, cluster.masterAddress, (bus) => serverOf(bus) === own?.name);
+      const [holderBus, waiterBus] = [await connect(), await connect()];
+      const stop = new AbortController();
+      const lease = await LeaderLease.acquire(holderBus, 'task', 'holder', stop.signal);
+      if (!lease) throw new Error('no lease');
+      await untilReplicated(holderBus, `KV_${holderBus.prefix}-leaders`);
+      let other: LeaderLease | undefined;
+      const waiting = LeaderLease.acquire(waiterBus, 'task', 'waiter', stop.signal).then(
+        (won) => (other = won),
+      );
+      const bucket = new LeaderLeaseBucket(holderBus.connection, holderBus.prefix);
+      const revision = () =>
+        bucket.read('task').then(
+          (entry) => entry?.revision ?? 0,
+          () => 0,
+        );
+      const suspend = async () => {
+        for (const server of others) server.signal('SIGSTOP');
+        await sleep(LEASE_TTL_MS + 1000);
+        t.ok(lease.held, 'nobody else can get it');
+      };
+
+      const untilRenewed = async (since: number) => until(async () => (await revision()) > since);
+      const before = await revision();
+      await suspend();
+      for (const server of others) server.signal('SIGCONT');
+      await untilRenewed(before);
+      await sleep(LEASE_TTL_MS);
+      t.ok(lease.held);
+      t.equal(other, undefined);
+      lease.dispute();
+      t.ok(lease.held, 'it was renewed just now');
+      await untilRenewed(await revision());
+
+      await suspend();
+      lease.dispute();
+      t.notOk(lease.held, 'the database has seen a newer holder');
+      await lease.lost;
+      for (const server of others) server.signal('SIGCONT');
+      await waiting;
+      await other?.release();
+    },
+  );
 
   await t.test('a server that hangs and has no others is reported once', async (t) => {
     const [server] = cluster.servers;

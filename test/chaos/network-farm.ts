@@ -420,23 +420,21 @@ export class NetworkFarm {
    * logged or given out more than once.
    */
   async audit(): Promise<Audit> {
-    const names = (relation: string, condition = 'true') => `
-      select p.package || ' ' || v.version as name, count(*)::int as count
-        from ${relation} join versions v using (version_id) join packages p on p.package_id = v.package_id
-       where ${condition} group by 1`;
-    const logged = await this.#database.query<{ name: string; count: number }>(names('builds'));
-    const queued = await this.#database.query<{ name: string }>(
-      names('queue', "p.package not like 'piw-fixture-%'"),
-    );
-    const kept = new Set([...logged, ...queued].map(({ name }) => name));
+    // Before the database is asked: a build that is done later may not be in the answer.
     const done = this.slaves.flatMap((slave) => slave.done.map(({ build }) => build));
+    const kept = await this.#database.query<{ name: string; count: number }>(
+      `select p.package || ' ' || v.version as name, sum(logged)::int as count
+         from (select version_id, status::int as logged from builds
+                union all select version_id, 0 from queue) as kept
+              join versions v using (version_id) join packages p on p.package_id = v.package_id
+        group by 1`,
+    );
+    const keptNames = new Set(kept.map(({ name }) => name));
     const given = this.slaves.flatMap((slave) => slave.given.map(({ build }) => build));
     const repeated = given.filter((build, i) => given.indexOf(build) < i);
     return {
-      lost: done.filter((build) => !kept.has(build)),
-      doubled: [
-        ...new Set([...logged.filter(({ count }) => count > 1).map(({ name }) => name), ...repeated]),
-      ],
+      lost: done.filter((build) => !keptNames.has(build)),
+      doubled: [...new Set([...kept.filter(({ count }) => count > 1).map(({ name }) => name), ...repeated])],
     };
   }
 
