@@ -157,6 +157,8 @@ export async function runActor<S>(spec: ActorSpec<S>, settings: S, options: Acto
   } finally {
     await withTimeLimit(systemClock, FINISH_LIMIT_MS, stopAll(actor, sidecar, lease, bus), () => {
       log.error('did not finish in time', { limit_s: FINISH_LIMIT_MS / 1000 });
+      // If the actor starts again in this process, what remains of it must not be heard.
+      return bus.drain(0);
     });
   }
 }
