@@ -30,6 +30,7 @@ import {
   type PublishedFile,
 } from './manifest.js';
 import type { ListedFile } from '../database/dump.js';
+import { formatQuantity } from '../units.js';
 
 export interface RestoreOptions {
   readonly dsn: string;
@@ -324,10 +325,9 @@ function missingError(
     places.length === 0
       ? 'The backup was made with --no-files, and without --keep-files'
       : `Missing from ${places.join(' and ')}, or damaged there`;
-  const count = missing.length === 1 ? '1 file' : `${missing.length} files`;
   return new PiwError(
     'PIW_FILES_MISSING',
-    `${count} can't be restored, for example ${missing[0] ?? ''}. ${where}.`,
+    `${formatQuantity(missing.length, 'file')} can't be restored, for example ${missing[0] ?? ''}. ${where}.`,
   );
 }
 

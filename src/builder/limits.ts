@@ -1,4 +1,4 @@
-import { HOUR_MS } from '../units.js';
+import { HOUR_MS, formatQuantity } from '../units.js';
 import type { Failure } from './failure.js';
 
 /**
@@ -88,7 +88,7 @@ export function failureForTermination(
 const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`;
 
 const megabytes = (bytes: number): string =>
-  bytes >= MB ? `${Math.round(bytes / MB)} MB` : `${bytes} bytes`;
+  bytes >= MB ? `${Math.round(bytes / MB)} MB` : formatQuantity(bytes, 'byte');
 
 /**
  * Returns the shell commands that set the limits that the system can enforce, to be run before the build. A limit

@@ -1,4 +1,5 @@
 import { StringDecoder } from 'node:string_decoder';
+import { formatQuantity } from '../units.js';
 
 /** A longer line is emitted before its end has arrived. */
 const MAX_LINE_CHARS = 10_000;
@@ -57,7 +58,7 @@ export class BuildLog {
         ? [Buffer.concat([...this.#head, tail]).toString('utf8')]
         : [
             Buffer.concat(this.#head).toString('utf8'),
-            `\npiw: ${missing} bytes of the log are missing here\n`,
+            `\npiw: ${formatQuantity(missing, 'byte')} of the log missing here\n`,
             tail.toString('utf8'),
           ];
     return parts.join('').replace(/[\0\ufffd]/g, '?');

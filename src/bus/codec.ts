@@ -1,5 +1,6 @@
 import { Decoder, Encoder } from '@msgpack/msgpack';
 import { PiwError, errorMessage } from '../errors.js';
+import { formatQuantity } from '../units.js';
 
 /**
  * Limits for decoding MessagePack. The lengths that a message announces are compared with its size before anything is
@@ -62,7 +63,8 @@ function enforceLimits(bytes: Uint8Array, { maxValues, maxDepth }: DecodeLimits)
     if (openContainers.length > maxDepth) throw new Error(`it is nested more than ${maxDepth} levels deep`);
     openContainers.push(childCount);
   }
-  if (walk.bytesLeft > 0) throw new Error(`${walk.bytesLeft} bytes follow the value`);
+  if (walk.bytesLeft > 0)
+    throw new Error(`${formatQuantity(walk.bytesLeft, 'byte follows', 'bytes follow')} the value`);
 }
 
 class MessagePackWalker {

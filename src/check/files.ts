@@ -5,6 +5,7 @@ import { hashFile, readWheel } from '../wheels/wheel.js';
 import { format, type FaultReporter } from './faults.js';
 import { wheelNameOf, type ListedFile } from './listing.js';
 import type { OutputTree } from './place.js';
+import { formatQuantity } from '../units.js';
 
 /**
  * Compares a listed file and its metadata with the page that lists it. `stats` is undefined if the file does not exist.
@@ -24,7 +25,8 @@ export async function checkFile(
     return;
   }
   const sizeMatches = file.size === null || stats.size === file.size;
-  if (!sizeMatches) report('file-size', path, `${stats.size} bytes`, `${file.size} bytes`);
+  if (!sizeMatches)
+    report('file-size', path, formatQuantity(stats.size, 'byte'), formatQuantity(file.size, 'byte'));
   const metadata = tree.readBytes(`${path}.metadata`);
   if (!metadata) report('metadata-missing', `${path}.metadata`, 'missing', 'the METADATA of the wheel');
   else if (file.metadata !== null) checkMetadata(metadata, file.metadata, `${path}.metadata`, report);

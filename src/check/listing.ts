@@ -4,6 +4,7 @@ import { compareVersions, sortKey } from '../wheels/versions.js';
 import { PiwError } from '../errors.js';
 import pep440 from '@renovatebot/pep440';
 import { format, type FaultReporter } from './faults.js';
+import { formatQuantity } from '../units.js';
 
 /** A file in a page of the simple index, in any form. */
 export interface ListedFile {
@@ -50,7 +51,7 @@ export function checkListing(listing: Listing, name: string, path: string, repor
   const { status, files } = listing;
   if (!STATUSES.includes(status)) report('status-known', path, status, `one of ${STATUSES.join(', ')}`);
   if (status === 'quarantined' && files.length > 0)
-    report('quarantined-files', path, `${files.length} files`, 'no files');
+    report('quarantined-files', path, formatQuantity(files.length, 'file'), 'no files');
   const seen = new Set<string>();
   let previous: WheelName | undefined;
   for (const { filename, requiresPython } of files) {

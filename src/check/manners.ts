@@ -8,6 +8,7 @@ import {
   type HttpClient,
 } from './client.js';
 import type { FaultReporter } from './faults.js';
+import { formatQuantity } from '../units.js';
 
 export const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
 const HTML_TYPE = 'application/vnd.pypi.simple.v1+html';
@@ -136,7 +137,7 @@ export async function checkPageResponses(
     report(
       'http-length',
       label,
-      `the connection ended after ${plainResponse.body.length} bytes`,
+      `the connection ended after ${formatQuantity(plainResponse.body.length, 'byte')}`,
       'the whole body',
     );
   await checkNotModified(label, plainResponse, request, report);

@@ -12,6 +12,7 @@ import type { OutputTree } from './place.js';
 import { checkPypiPage } from './pypi.js';
 import type { ListedRoot } from './root.js';
 import { Changed } from './rounds.js';
+import { formatQuantity } from '../units.js';
 
 interface ProjectCheckOptions {
   /** The current root. */
@@ -214,8 +215,8 @@ export function checkProjectJson(
     report(
       'project-json',
       `${path} files`,
-      `${sha256ByFilename.size} files`,
-      `${listing.files.length} files`,
+      formatQuantity(sha256ByFilename.size, 'file'),
+      formatQuantity(listing.files.length, 'file'),
     );
 }
 

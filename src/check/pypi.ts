@@ -4,6 +4,7 @@ import { format, type FaultReporter } from './faults.js';
 import { isObject, parseObject, type JsonObject } from './listing-json.js';
 import type { Listing } from './listing.js';
 import type { OutputTree } from './place.js';
+import { formatQuantity } from '../units.js';
 
 /** Checks a project's page of PyPI's JSON API on the disk. An index without serials is not piw's, and has none. */
 export function checkPypiPage(tree: OutputTree, name: string, listing: Listing, report: FaultReporter): void {
@@ -56,5 +57,10 @@ export function checkPypiJson(
       report('pypi-json', `${path} ${format(filename)}`, format(url), expectedPath);
   }
   if (files.size > listing.files.length)
-    report('pypi-json', `${path} files`, `${files.size} files`, `${listing.files.length} files`);
+    report(
+      'pypi-json',
+      `${path} files`,
+      formatQuantity(files.size, 'file'),
+      formatQuantity(listing.files.length, 'file'),
+    );
 }

@@ -25,6 +25,7 @@ import { checkSameNames, parseRootHtml, parseRootJson, type ListedRoot } from '.
 import { checkInRounds, type CheckUnit } from './rounds.js';
 import { selectProjects } from './sample.js';
 import { checkServedPage, checkSiteResponses } from './served-pages.js';
+import { formatQuantity } from '../units.js';
 
 /** The number of projects for which the server's HTTP behaviour is checked; content is checked for all. */
 const HTTP_SAMPLE_SIZE = 3;
@@ -227,7 +228,7 @@ class ServedSite {
     checkHasType(headers, path, report);
     const length = headers['content-length'];
     if (length !== undefined && file.size !== null && Number(length) !== file.size) {
-      report('file-size', path, `${length} bytes`, `${file.size} bytes`);
+      report('file-size', path, formatQuantity(Number(length), 'byte'), formatQuantity(file.size, 'byte'));
       return;
     }
     const metadata = await this.client.request(`${path}.metadata`);

@@ -2,6 +2,7 @@ import { Parser } from 'htmlparser2';
 import { robotsPath, sitemapPath } from '../site/layout.js';
 import type { FaultReporter } from './faults.js';
 import { decodeLeniently } from './people.js';
+import { formatQuantity } from '../units.js';
 
 /** The limits of sitemaps.org for one sitemap. */
 const MAX_ADDRESSES = 50_000;
@@ -89,7 +90,7 @@ function readSitemap(text: string, path: string, report: FaultReporter): Sitemap
     report(
       'sitemap-xml',
       path,
-      `${addresses.length} URLs in ${Buffer.byteLength(text)} bytes`,
+      `${formatQuantity(addresses.length, 'URL')} in ${formatQuantity(Buffer.byteLength(text), 'byte')}`,
       'at most 50,000 URLs and 50 MB',
     );
   return { kind, addresses };

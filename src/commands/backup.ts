@@ -5,10 +5,11 @@ import { backUp, type BackupSummary } from '../backup/backup.js';
 import type { SettingName } from '../config.js';
 import { PiwError } from '../errors.js';
 import { codeOf } from '../files/disk.js';
-import { formatBytes, formatCount } from '../monitor/figures.js';
+import { formatBytes } from '../monitor/figures.js';
 import { loadSettings, presentConfigFiles, traceSettings, type TracedSetting } from '../settings/load.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { ProgressLine } from './progress-line.js';
+import { formatCount, formatQuantity } from '../units.js';
 
 /** Settings that name files which a farm needs like its configuration. */
 const NAMED_FILES: readonly SettingName[] = [
@@ -112,15 +113,15 @@ ${EXIT_CODES}`;
 
   #print(summary: BackupSummary, folder: string, copiesFiles: boolean): void {
     const { rows, files, bytes, new_files: newFiles, removed, missing } = summary;
-    const published = `${formatCount(files)} published files (${formatBytes(bytes)})`;
+    const published = `${formatQuantity(files, 'published file')} (${formatBytes(bytes)})`;
     this.log(
       copiesFiles
-        ? `Backed up the database (${formatCount(rows)} rows) and ${published}, ${formatCount(newFiles)} of them new, to ${folder}.`
-        : `Backed up the database (${formatCount(rows)} rows) without its ${published} to ${folder}.`,
+        ? `Backed up the database (${formatQuantity(rows, 'row')}) and ${published}, ${formatCount(newFiles)} of them new, to ${folder}.`
+        : `Backed up the database (${formatQuantity(rows, 'row')}) without its ${published} to ${folder}.`,
     );
     if (removed.length > 0)
       this.log(
-        `The farm removed ${formatCount(removed.length)} files in the meantime: they are not in the backup.`,
+        `The farm removed ${formatQuantity(removed.length, 'file')} in the meantime, which the backup does not contain.`,
       );
     for (const name of missing.slice(0, MAX_SHOWN))
       this.log(`missing from the output path, or with other contents there: ${name}`);

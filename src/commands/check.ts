@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core';
-import { parseDuration } from '../units.js';
+import { formatCount, formatQuantity, parseDuration } from '../units.js';
 import { PiwError } from '../errors.js';
 import type { Fault } from '../check/faults.js';
 import { checkOutput, type CheckOptions, type CheckResult } from '../check/output.js';
@@ -8,7 +8,6 @@ import type { ProjectSelection } from '../check/sample.js';
 import { checkServed } from '../check/served.js';
 import { parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
-import { formatCount } from '../monitor/figures.js';
 import { formatTable } from '../monitor/table.js';
 import { ProgressLine } from './progress-line.js';
 
@@ -100,7 +99,7 @@ ${EXIT_CODES}`;
       progress: (done, of) => {
         progress.show(
           () =>
-            `${formatCount(done)} of ${formatCount(of)} packages, ${formatCount(faultReport.faultCount)} faults`,
+            `${formatCount(done)} of ${formatQuantity(of, 'package')}, ${formatQuantity(faultReport.faultCount, 'fault')}`,
         );
       },
       signal: createShutdownSignal(),
@@ -187,10 +186,10 @@ class FaultReport {
     return [
       ...more.map(([rule, count]) => `${rule}: ${formatCount(count - this.#limitPerRule)} more`),
       ...(unsettled > 0
-        ? [`${formatCount(unsettled)} items could not be checked, because they kept changing`]
+        ? [`${formatQuantity(unsettled, 'item')} could not be checked because of constant changes`]
         : []),
-      `Checked ${formatCount(projects)} packages, ${formatCount(units)} items: ` +
-        `${formatCount(this.faultCount)} faults, ${formatCount(this.warningCount)} warnings.`,
+      `Checked ${formatQuantity(projects, 'package')}, ${formatQuantity(units, 'item')}: ` +
+        `${formatQuantity(this.faultCount, 'fault')}, ${formatQuantity(this.warningCount, 'warning')}.`,
     ];
   }
 }

@@ -13,6 +13,7 @@ import { parseRequirement } from '../wheels/names.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { masterFlags } from './master-flags.js';
 import { slaveFlags } from './slave-flags.js';
+import { formatQuantity } from '../units.js';
 
 /** Returns these options as a separate group of the help. */
 function withHelpGroup<Options extends Readonly<Record<string, object>>>(
@@ -190,7 +191,10 @@ ${EXIT_CODES}`;
       say('The demonstration is complete. Next: npm start -- PACKAGE, or npx piw --help.');
     if (options.once) {
       if (failed.length === 0) return;
-      throw new PiwError('PIW_NOT_BUILT', `${failed.length} of ${wanted.length} packages were not built`);
+      throw new PiwError(
+        'PIW_NOT_BUILT',
+        `${failed.length} of ${formatQuantity(wanted.length, 'package')} ${failed.length === 1 ? 'was' : 'were'} not built`,
+      );
     }
     say('The farm keeps following the index. Press Ctrl+C to stop it.');
     await aborted(signal);

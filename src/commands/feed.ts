@@ -2,6 +2,7 @@ import { Flags } from '@oclif/core';
 import { ProtocolClient } from '../actor/client.js';
 import { feed } from '../protocols/feed.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
+import { formatQuantity } from '../units.js';
 
 export default class Feed extends PiwCommand {
   static override summary = 'Show how far the farm has followed the index, or approve a large removal.';
@@ -36,9 +37,10 @@ ${EXIT_CODES}`;
       );
       if (held !== null && held > accepted) {
         this.log(
-          `${held} packages are no longer in the index. They stay until you run piw feed --accept ${held}.`,
+          `${formatQuantity(held, 'package is', 'packages are')} no longer in the index, and stay until you run piw feed --accept ${held}.`,
         );
-      } else if (held !== null) this.log(`Up to ${accepted} packages may be removed at the next comparison.`);
+      } else if (held !== null)
+        this.log(`Up to ${formatQuantity(accepted, 'package')} may be removed at the next comparison.`);
       return {
         serial,
         read,

@@ -7,7 +7,7 @@ import { IMPORT_USER } from '../../actors/mr-chase/imports.js';
 import { systemClock } from '../concurrency/clock.js';
 import { fileReader } from '../transfer/file-reader.js';
 import { sendFile } from '../transfer/send-file.js';
-import { parseDuration } from '../units.js';
+import { formatQuantity, parseDuration } from '../units.js';
 import { codeOf } from '../files/disk.js';
 import { PiwError, errorMessage, hasCode } from '../errors.js';
 import type { chase } from '../protocols/chase.js';
@@ -140,7 +140,7 @@ ${EXIT_CODES}`;
       await bus.drain();
     }
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));
-    const fileCount = `${files.length} file${files.length === 1 ? '' : 's'}`;
+    const fileCount = formatQuantity(files.length, 'file');
     this.log(
       arePublished
         ? `${name} ${version} is published with the same ${fileCount} already.`

@@ -6,6 +6,7 @@ import type { QueueLength, QueuedVersion } from '../model/queue.js';
 import { parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { stripControlCharacters, formatTable } from '../monitor/table.js';
+import { formatCount, formatQuantity } from '../units.js';
 
 const PRIORITY_NAMES = ['backlog', 'new releases', 'requests'];
 
@@ -55,8 +56,7 @@ ${EXIT_CODES}`;
       `${estimated ? 'About ' : ''}${formatCount(waiting)} waiting, ${formatCount(building)} in progress; ` +
         `${formatCount(last_minute)} finished in the last minute, ${formatCount(last_hour)} in the last hour.`,
     );
-    if (held > 0)
-      this.log(`${formatCount(held)} ${held === 1 ? 'build is' : 'builds are'} held back for a later retry.`);
+    if (held > 0) this.log(`${formatQuantity(held, 'build is', 'builds are')} held back for a later retry.`);
     if (age_s > 10) this.log(`The count is ${Math.round(age_s)} s old.`);
     return {
       queue: lengths.map(([abi, platform, priority, count, oldest]) => ({
@@ -116,5 +116,3 @@ function versionTable(versions: readonly QueuedVersion[]): readonly string[] {
   ]);
   return formatTable([['version', 'ABI', 'state', ''], ...rows]);
 }
-
-const formatCount = (count: number): string => count.toLocaleString('en');

@@ -6,6 +6,7 @@ import { slaveControl } from '../protocols/control.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { createControlClient } from './control.js';
 import { confirm } from './confirm.js';
+import { formatQuantity } from '../units.js';
 
 export default class Quit extends PiwCommand {
   static override summary = 'End the farm: all of its tasks, on every host.';
@@ -47,7 +48,7 @@ async function describeSlaves(bus: Bus, quits: boolean): Promise<string> {
   try {
     const { slaves } = await client.request('HELLO', {});
     const building = slaves.filter(({ package: name }) => name !== null).length;
-    const count = `${slaves.length} ${slaves.length === 1 ? 'slave' : 'slaves'}, of which ${building} build${building === 1 ? 's' : ''}`;
+    const count = `${formatQuantity(slaves.length, 'slave')}, of which ${formatQuantity(building, 'builds', 'build')}`;
     return quits ? ` and ${count}` : `; ${count}, would wait for a master`;
   } catch (error) {
     rethrowUnexpected(error);

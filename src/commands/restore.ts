@@ -9,10 +9,11 @@ import {
 } from '../backup/restore.js';
 import { PiwError } from '../errors.js';
 import { RestoredFolder } from '../farm/restored-folder.js';
-import { formatBytes, formatCount } from '../monitor/figures.js';
+import { formatBytes } from '../monitor/figures.js';
 import { EXIT_CODES, PiwCommand, createShutdownSignal } from './base.js';
 import { confirm } from './confirm.js';
 import { ProgressLine } from './progress-line.js';
+import { formatCount, formatQuantity } from '../units.js';
 
 /** Files that are named one by one; the rest is counted, and --json has all. */
 const MAX_SHOWN = 20;
@@ -187,11 +188,15 @@ function describePlan(plan: RestorePlan, folder: string, outputPath: string): st
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
   const sentences = [
     `The backup in ${folder} is of ${manifest.taken}, schema version ${manifest.schema_version}.`,
-    `${formatCount(rows)} rows go to the database ${target.database}, and role ${target.user} gets the rights of a master;`,
-    `${formatCount(toCopy)} files (${formatBytes(bytesToCopy)}) go to ${outputPath}${inPlace > 0 ? `, which has ${formatCount(inPlace)} others already` : ''}.`,
-    ...(dropped.length > 0 ? [`${formatCount(dropped.length)} files are lost, and are built again.`] : []),
+    `${formatQuantity(rows, 'row goes', 'rows go')} to the database ${target.database}, and role ${target.user} gets the rights of a master;`,
+    `${formatQuantity(toCopy, 'file')} (${formatBytes(bytesToCopy)}) ${toCopy === 1 ? 'goes' : 'go'} to ${outputPath}${inPlace > 0 ? `, which has ${formatQuantity(inPlace, 'other')} already` : ''}.`,
+    ...(dropped.length > 0
+      ? [`${formatQuantity(dropped.length, 'file is lost, and is', 'files are lost, and are')} built again.`]
+      : []),
     ...(unlisted.length > 0
-      ? [`${formatCount(unlisted.length)} wheels there are not listed in the backup, and are kept.`]
+      ? [
+          `${formatQuantity(unlisted.length, 'wheel there is', 'wheels there are')} not listed in the backup, and ${unlisted.length === 1 ? 'is' : 'are'} kept.`,
+        ]
       : []),
   ];
   return sentences.join(' ');

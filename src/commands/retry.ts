@@ -1,5 +1,5 @@
 import { Args, Flags } from '@oclif/core';
-import { parseDuration } from '../units.js';
+import { formatQuantity, parseDuration } from '../units.js';
 import { PiwError } from '../errors.js';
 import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
 import { FAILURES } from '../failures/classes.js';
@@ -201,8 +201,7 @@ function parseTime(option: string, input: string, now: number): number {
 /** Makes a date local: JavaScript interprets a date without a time as UTC, but a time without a zone as local. */
 const localDate = (input: string): string => (/^\d{4}-\d\d-\d\d$/.test(input) ? `${input}T00:00` : input);
 
-const formatBuildCount = (count: number): string =>
-  `${count.toLocaleString('en')} ${count === 1 ? 'build' : 'builds'}`;
+const formatBuildCount = (count: number): string => formatQuantity(count, 'build');
 
 const toJsonResult = ({ total, classes, examples }: RetrySummary) => ({
   builds: total,

@@ -7,6 +7,7 @@ import type { Statistics } from '../protocols/statistics.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { fetchPausedTasks } from './control.js';
 import { fetchConditions, fetchStatistics, nullIfUnanswered } from './status/figures.js';
+import { formatQuantity } from '../units.js';
 
 /** The kinds of conditions about tasks that are not at work. */
 const MISSING_TASK_KINDS = ['no-leader', 'not-running'];
@@ -91,7 +92,7 @@ ${EXIT_CODES}`;
     const rows: FigureRow[] = [
       [
         'tasks',
-        `${tasks.length - missing.length} of ${tasks.length} at work, ${processes.length} processes on ${[...hosts].join(', ')}`,
+        `${tasks.length - missing.length} of ${tasks.length} at work, ${formatQuantity(processes.length, 'process', 'processes')} on ${[...hosts].join(', ')}`,
       ],
     ];
     if (paused.length > 0) rows.push(['paused', paused.join(', ')]);

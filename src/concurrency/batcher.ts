@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from './clock.js';
 import { deferred, type Deferred } from './deferred.js';
+import { formatQuantity } from '../units.js';
 
 /**
  * Collects single items within a few milliseconds into batches, so that one message or one transaction serves many.
@@ -116,7 +117,12 @@ export class Batcher<I, O> {
       const results = await this.#options.run(batch.map(({ item }) => item));
       batch.forEach(({ resolve, reject }, i) => {
         if (i < results.length) resolve(results[i] as O);
-        else reject(new Error(`a batch of ${batch.length} items has ${results.length} results`));
+        else
+          reject(
+            new Error(
+              `a batch of ${formatQuantity(batch.length, 'item')} has ${formatQuantity(results.length, 'result')}`,
+            ),
+          );
       });
     } catch (error) {
       if (batch.length > 1 && this.#options.isItemError?.(error)) {

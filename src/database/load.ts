@@ -17,6 +17,7 @@ import {
 } from './migrations.js';
 import { notifyQueue, requeue } from './queue.js';
 import type { Database, Queryable, SqlRow, Transaction } from './pool.js';
+import { formatQuantity } from '../units.js';
 
 /** A dump of a database. */
 interface DatabaseDump {
@@ -137,7 +138,7 @@ async function loadTables(db: Transaction, dump: DatabaseDump): Promise<void> {
     if (rows !== table.rows)
       throw new PiwError(
         'PIW_BACKUP_DAMAGED',
-        `the table ${name} of the backup has ${rows} rows instead of ${table.rows}`,
+        `the table ${name} of the backup has ${formatQuantity(rows, 'row')} instead of ${table.rows}`,
       );
   }
   for (const name of quoted) await db.query(`alter table ${name} enable trigger user`);

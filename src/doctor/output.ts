@@ -2,6 +2,7 @@ import { accessSync, constants, lstatSync, readdirSync, statSync, statfsSync, ty
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { Check, Finding } from './check.js';
+import { formatQuantity } from '../units.js';
 
 /** Less free space than this is reported, bytes: one large wheel and its log. */
 const MIN_FREE_BYTES = 1024 ** 3;
@@ -94,7 +95,7 @@ function spaceFindings(path: string): readonly Finding[] {
   // Some file systems have no limit, and report 0 of 0.
   if (files > 0 && ffree < MIN_FREE_FILES)
     findings.push({
-      problem: `the disk of the output path ${path} has room for only ${ffree} more files (inodes)`,
+      problem: `the disk of the output path ${path} has room for only ${formatQuantity(ffree, 'more file')} (inodes)`,
       fix: `delete files on it (df -i ${path}), or create a file system with more inodes: mkfs.ext4 -i 4096`,
     });
   return findings;

@@ -11,6 +11,7 @@ import type { IndexedFile } from '../model/project.js';
 import { hashFile } from '../wheels/wheel.js';
 import type { DataFolder } from '../servers/data-folder.js';
 import { runAs, type Account } from '../servers/privileges.js';
+import { formatQuantity } from '../units.js';
 
 interface OutputLocation {
   readonly folder: DataFolder;
@@ -56,8 +57,11 @@ export class SiteOutput {
       lost += counts.lost;
     }
     if (copied > 0)
-      log(`Copied ${countOf(copied, 'wheel')} from ${this.#previousPath ?? ''}, where the site was before.`);
-    if (lost > 0) log(`Wheels of ${countOf(lost, 'version')} are missing from ${path}: building them again.`);
+      log(
+        `Copied ${formatQuantity(copied, 'wheel')} from ${this.#previousPath ?? ''}, where the site was before.`,
+      );
+    if (lost > 0)
+      log(`Wheels of ${formatQuantity(lost, 'version')} are missing from ${path}: building them again.`);
     if (names.length > 0) {
       const session = [chase.name, randomBytes(8).toString('hex')];
       await new ProtocolClient(bus, chase, session, PATIENT_TIMEOUTS).request('REBUILD', {
@@ -136,5 +140,3 @@ async function isIntact(
   const [wheel, metadata] = [await hashFile(file), await hashFile(`${file}.metadata`)];
   return wheel.sha256 === sha256 && metadata.sha256 === metadata_sha256;
 }
-
-const countOf = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`;

@@ -1,3 +1,5 @@
+import { formatQuantity } from '../units.js';
+
 /**
  * The values that a field of a message may have: a check at run time, and a type. A library for this takes a process
  * longer to load than NATS does, and every actor is a process.
@@ -79,7 +81,7 @@ function tuple<const S extends readonly Schema[]>(
 ): Schema<{ -readonly [I in keyof S]: Static<S[I]> }> {
   const is = (value: unknown) =>
     Array.isArray(value) && value.length === items.length && items.every((item, i) => item.is(value[i]));
-  return schema(`a list of ${items.length} items that match the protocol`, is);
+  return schema(`a list that matches the protocol, of ${formatQuantity(items.length, 'item')}`, is);
 }
 
 /** A map with all of these keys. Other keys are ignored or, with `additionalProperties: false`, refused. */

@@ -1,18 +1,18 @@
 import type { Condition } from '../protocols/conditions.js';
 import type { Statistics } from '../protocols/statistics.js';
 import { formatDuration } from './slave-table.js';
+import { formatCount, formatQuantity } from '../units.js';
 
 /** A label, and the text for it. */
 export type FigureRow = readonly [label: string, text: string];
 
-export const formatCount = (n: number): string => n.toLocaleString('en');
-const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB'];
+const UNITS = ['', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
 /** Formats a size with three digits and a decimal unit: `12 bytes`, `1.20 MB`. */
 export function formatBytes(bytes: number): string {
   const unit = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
-  const number = unit === 0 ? String(bytes) : (bytes / 1000 ** unit).toPrecision(3);
-  return `${number} ${UNITS[unit] ?? ''}`;
+  if (unit === 0) return formatQuantity(bytes, 'byte');
+  return `${(bytes / 1000 ** unit).toPrecision(3)} ${UNITS[unit] ?? ''}`;
 }
 
 /** Formats current conditions, one line each. `now` is in ms since 1970. */
@@ -46,8 +46,8 @@ export function statisticsRows(statistics: Statistics, now: number): readonly Fi
     ],
     [
       'recently',
-      `${formatCount(statistics.builds_last_hour)} builds in 1 hour, ${formatCount(statistics.builds_succeeded_last_hour)} of these succeeded; ${formatCount(statistics.builds_last_day)} in 24 hours, ` +
-        `${formatCount(statistics.builds_succeeded_last_day)} of these succeeded`,
+      `${formatQuantity(statistics.builds_last_hour, 'build')} in 1 hour, ${formatCount(statistics.builds_succeeded_last_hour)} succeeded; ` +
+        `${formatCount(statistics.builds_last_day)} in 24 hours, ${formatCount(statistics.builds_succeeded_last_day)} succeeded`,
     ],
     [
       'downloads',

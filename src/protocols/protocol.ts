@@ -1,5 +1,6 @@
 import { Type, type Static, type Schema } from '../model/schema.js';
 import { PiwError } from '../errors.js';
+import { formatQuantity } from '../units.js';
 
 /** The fields of one message, in the order in which they are sent. */
 export type FieldSchemas = Readonly<Record<string, Schema>>;
@@ -66,7 +67,7 @@ class MessageCodec {
   #check(array: readonly unknown[]): void {
     const fieldCount = array.length - 1;
     if (fieldCount !== this.#schemas.length)
-      this.#refuse(`the message has ${fieldCount} fields, not ${this.#schemas.length}`);
+      this.#refuse(`the message has ${formatQuantity(fieldCount, 'field')}, not ${this.#schemas.length}`);
     this.#schemas.forEach(({ is, description }, i) => {
       if (!is(array[i + 1])) this.#refuse(`${this.#names[i] ?? ''} must be ${description}`);
     });

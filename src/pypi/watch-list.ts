@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { PiwError, errorMessage } from '../errors.js';
 import { parseWatchEntries, type WatchedProject } from './watch.js';
+import { formatQuantity } from '../units.js';
 
 /** What to follow on an index. An entry is NAME, NAME==VERSION, or a pattern of names with `*` and `?`. */
 export interface WatchSettings {
@@ -50,9 +51,9 @@ export class WatchList {
   toString(): string {
     if (this.scope === 'all') return 'the whole index';
     if (this.scope === 'nothing') return 'nothing';
-    const named = `${this.names.size} packages by name`;
+    const named = `${formatQuantity(this.names.size, 'package')} by name`;
     if (this.scope === 'names') return named;
-    return `${named}, with all of their releases, and ${this.#patterns.length} patterns of names`;
+    return `${named}, with all releases, and ${formatQuantity(this.#patterns.length, 'pattern')} of names`;
   }
 }
 

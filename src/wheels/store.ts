@@ -11,6 +11,7 @@ import { moveIntoPlace, writeTemporarySynced } from '../files/atomic.js';
 import { makeFolders, syncFolder, syncPath, withDiskErrors } from '../files/disk.js';
 import { reserveFile, stampOf, removeIfUnchanged, type FileStamp } from './published.js';
 import { hashFile, readWheel } from './wheel.js';
+import { formatQuantity } from '../units.js';
 
 export type TransferVerdict =
   | {
@@ -125,7 +126,10 @@ export class WheelStore {
     const state = this.staging.stateOf(expected, incoming);
     if (!state.done) {
       const missing = file.filesize - state.received;
-      return { verb: 'AGAIN', reason: `${missing} bytes of ${file.filename} are missing` };
+      return {
+        verb: 'AGAIN',
+        reason: `${formatQuantity(missing, 'byte')} of ${file.filename} ${missing === 1 ? 'is' : 'are'} missing`,
+      };
     }
     if (file.filesize > 0 && (incoming?.sha256 ?? (await digest(part))) !== file.filehash) {
       await this.staging.discardReceived(transferId);

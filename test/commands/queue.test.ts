@@ -208,13 +208,13 @@ void t.test('piw feed shows how far the index is followed, and approves a large 
   t.same((await piw('feed')).out.trimEnd().split('\n'), [
     'Events are read up to serial 100, and processed up to 90.',
     'The farm was last compared with the whole index at 2024-05-01T12:00:00.000Z.',
-    '12000 packages are no longer in the index. They stay until you run piw feed --accept 12000.',
+    '12,000 packages are no longer in the index, and stay until you run piw feed --accept 12000.',
   ]);
   const position = { serial: 90, read: 100, held: 12000, compared: '2024-05-01T12:00:00.000Z' };
   t.same(JSON.parse((await piw('feed', '--json')).out), { ...position, accepted: 0 });
   t.match(
     (await piw('feed', '--accept', '12000')).out,
-    /^Up to 12000 packages may be removed at the next comparison/m,
+    /^Up to 12,000 packages may be removed at the next comparison/m,
   );
   t.same(JSON.parse((await piw('feed', '--accept', '13000', '--json')).out), {
     ...position,

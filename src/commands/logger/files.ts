@@ -4,6 +4,7 @@ import { openLog } from '../../weblog/log-file.js';
 import { FarmConnection } from './farm-link.js';
 import type { LoggerContext } from './context.js';
 import type { LoggerSummary } from './summary.js';
+import { formatQuantity } from '../../units.js';
 
 /** How long requests are retried while the farm is down, milliseconds. The next run counts the rest. */
 const MAX_FARM_OUTAGE_MS = 60_000;
@@ -80,6 +81,6 @@ function createProgressReporter(name: string, size: number): LogCounterOptions['
     if (!process.stderr.isTTY || performance.now() - lastShownAt < PROGRESS_INTERVAL_MS) return;
     lastShownAt = performance.now();
     const share = upto <= size ? `, ${Math.floor((100 * upto) / size)} %` : '';
-    process.stderr.write(`${CLEAR_LINE}${name}: ${tally.lines.toLocaleString('en')} lines${share}`);
+    process.stderr.write(`${CLEAR_LINE}${name}: ${formatQuantity(tally.lines, 'line')}${share}`);
   };
 }

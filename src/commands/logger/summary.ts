@@ -1,5 +1,6 @@
 import type { LogCountResult } from '../../weblog/counting.js';
 import { addTally, emptyTally, type Tally } from '../../weblog/stretch.js';
+import { formatQuantity } from '../../units.js';
 
 /** Output of `--json`. */
 export interface LoggerResult {
@@ -87,32 +88,31 @@ export class LoggerSummary {
     const { lines, downloads, index_pages, projects, json, pages, other } = this.result();
     const { unknown, bad, elsewhere, first_elsewhere, refused } = this.result();
     const messages = [
-      `${pluralize(lines, 'line')}: ${pluralize(downloads, 'download')}, ${pluralize(index_pages, 'index page')}, ` +
-        `${pluralize(projects, 'project page')}, ${pluralize(json, 'JSON page')}, ${pluralize(pages, 'other page')}, ` +
-        `${pluralize(other, 'request')} of other kinds, not counted.`,
+      `${formatQuantity(lines, 'line')}: ${formatQuantity(downloads, 'download')}, ${formatQuantity(index_pages, 'index page')}, ` +
+        `${formatQuantity(projects, 'project page')}, ${formatQuantity(json, 'JSON page')}, ${formatQuantity(pages, 'other page')}, ` +
+        `${formatQuantity(other, 'request')} of other kinds, not counted.`,
     ];
     if (elsewhere > 0)
       messages.push(
-        `Not counted: ${pluralize(elsewhere, 'download')} of wheels outside the paths of this farm's site, the first being ` +
+        `Not counted: ${formatQuantity(elsewhere, 'download')} of wheels outside the paths of this farm's site, the first being ` +
           `${first_elsewhere ?? ''}. If they belong to this farm, set --path-prefix.`,
       );
     if (unknown > 0)
-      messages.push(`Not counted: ${pluralize(unknown, 'download')} of files that this farm does not have.`);
+      messages.push(
+        `Not counted: ${formatQuantity(unknown, 'download')} of files that this farm does not have.`,
+      );
     if (bad > 0 && this.#firstBad) {
       const { log, byte, text } = this.#firstBad;
       messages.push(
-        `Not counted: ${pluralize(bad, 'line')} that could not be parsed, the first in ${log} at byte ${byte.toLocaleString('en')}: ${text}`,
+        `Not counted: ${formatQuantity(bad, 'line')} that could not be parsed, the first in ${log} at byte ${byte.toLocaleString('en')}: ${text}`,
       );
     }
     if (refused > 0)
       messages.push(
-        `Not counted: ${pluralize(refused, 'line')} that the farm refused: ${this.#refusal ?? ''}.`,
+        `Not counted: ${formatQuantity(refused, 'line')} that the farm refused: ${this.#refusal ?? ''}.`,
       );
-    if (this.dropped > 0) messages.push(`Not counted: ${pluralize(this.dropped, 'line')} that were dropped.`);
+    if (this.dropped > 0)
+      messages.push(`Not counted: ${formatQuantity(this.dropped, 'line')} that were dropped.`);
     return messages;
   }
-}
-
-function pluralize(count: number, noun: string): string {
-  return `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 }

@@ -7,6 +7,7 @@ import { FOLLOW_INTERVAL_MS, slaveControl, type SlaveStatus } from '../../protoc
 import { oracle } from '../../protocols/oracle.js';
 import { printableLine } from '../../failures/terminal-sequences.js';
 import { outputLines } from './printable.js';
+import { formatQuantity } from '../../units.js';
 
 /** A request for output is one of many: it is repeated by itself. */
 const REQUEST_LIMITS = { timeoutMs: 5000, patienceMs: 5000 };
@@ -110,7 +111,7 @@ export class BuildFollower {
     this.#lease = lease;
     if (lines.length > 0 && first > this.#next)
       this.#options.say(
-        `${first - this.#next} lines of its output are not shown here; its log will have them`,
+        `${formatQuantity(first - this.#next, 'line')} of its output not shown here; its log will have all of them`,
       );
     for (const line of lines) this.#options.printLine(line);
     if (lines.length > 0) this.#next = first + lines.length;

@@ -1,5 +1,6 @@
 import type { ActivityHistory } from '../../protocols/site.js';
-import { formatCount, escape, html, raw, type Html } from './html.js';
+import { escape, html, raw, type Html } from './html.js';
+import { formatCount, formatQuantity } from '../../units.js';
 
 /** One step of a history: [start, builds, of these failed, downloads]. */
 type HistoryStep = ActivityHistory['hours'][number];
@@ -50,26 +51,32 @@ function ceiling(maximum: number): number {
 const formatShort = (n: number): string =>
   n >= 1e6 ? `${Math.round(n / 1e5) / 10}M` : n >= 1e4 ? `${Math.round(n / 1e3)}k` : formatCount(n);
 
+/** The word after a count of one, and after any other count. */
+type Label = readonly [singular: string, plural: string];
+
 interface Chart {
   /** Prefix of the ids in the page. */
   readonly id: string;
   readonly title: string;
   readonly bar: (step: HistoryStep) => Bar;
   /** Labels of the two counts; `bad` is undefined if the chart has only one. */
-  readonly names: readonly [good: string, bad: string | undefined];
+  readonly names: readonly [good: Label, bad: Label | undefined];
 }
 
 export const BUILDS_CHART: Chart = {
   id: 'builds',
   title: 'Builds',
   bar: ([, builds, failed]) => [builds - failed, failed],
-  names: ['succeeded', 'failed'],
+  names: [
+    ['succeeded', 'succeeded'],
+    ['failed', 'failed'],
+  ],
 };
 export const DOWNLOADS_CHART: Chart = {
   id: 'downloads',
   title: 'Downloads',
   bar: ([, , , downloads]) => [downloads, 0],
-  names: ['downloads', undefined],
+  names: [['download', 'downloads'], undefined],
 };
 
 /**
@@ -111,8 +118,8 @@ function panel(spec: Chart, range: (typeof RANGES)[number], steps: readonly Hist
   const [good, bad] = spec.names;
   return html`<div class="panel ${range.key}">
     <p class="sum">
-      <span class="key good">${formatCount(sum[0])} ${good}</span
-      >${bad !== undefined && html` <span class="key bad">${formatCount(sum[1])} ${bad}</span>`}
+      <span class="key good">${formatQuantity(sum[0], ...good)}</span
+      >${bad !== undefined && html` <span class="key bad">${formatQuantity(sum[1], ...bad)}</span>`}
     </p>
     <div class="plot" aria-hidden="true">
       <div class="axis y">
@@ -128,8 +135,8 @@ function panel(spec: Chart, range: (typeof RANGES)[number], steps: readonly Hist
           <thead>
             <tr>
               <th scope="col">from (UTC)</th>
-              <th scope="col" class="n">${good}</th>
-              ${bad !== undefined && html`<th scope="col" class="n">${bad}</th>`}
+              <th scope="col" class="n">${good[1]}</th>
+              ${bad !== undefined && html`<th scope="col" class="n">${bad[1]}</th>`}
             </tr>
           </thead>
           <tbody>
@@ -158,8 +165,7 @@ function barsSvg(
 ): Html {
   const slots = bars.map(([g, b], i) => {
     const [up, down] = [(g / axisMax) * 100, (b / axisMax) * 100];
-    const text =
-      bad === undefined ? `${formatCount(g)} ${good}` : `${formatCount(g)} ${good}, ${formatCount(b)} ${bad}`;
+    const text = formatQuantity(g, ...good) + (bad === undefined ? '' : `, ${formatQuantity(b, ...bad)}`);
     const x = String(i * 10 + 1.5);
     const rect = (height: number, y: number, kind: string): string =>
       height === 0

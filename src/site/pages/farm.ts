@@ -5,17 +5,9 @@ import type { OracleVerbs } from '../../protocols/oracle.js';
 import type { Statistics } from '../../protocols/statistics.js';
 import { renderPage } from './design.js';
 import { figureList } from './figures.js';
-import {
-  formatBytes,
-  formatCount,
-  formatQuantity,
-  formatDay,
-  formatDuration,
-  html,
-  timeElement,
-  type Html,
-} from './html.js';
+import { formatBytes, formatDay, formatDuration, html, timeElement, type Html } from './html.js';
 import { farmPath } from '../layout.js';
+import { formatCount, formatQuantity } from '../../units.js';
 
 export type QueueStatus = Answer<OracleVerbs, 'QUEUE'>;
 /** What the site shows of a slave: everything but its NATS user. */

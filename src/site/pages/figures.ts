@@ -1,5 +1,6 @@
 import type { Statistics } from '../../protocols/statistics.js';
-import { formatBytes, formatCount, html, timeElement, type Html } from './html.js';
+import { formatBytes, html, timeElement, type Html } from './html.js';
+import { formatCount } from '../../units.js';
 
 type FigureUnit = 'count' | 'bytes' | 'time';
 /** The statistics that are a single number. */

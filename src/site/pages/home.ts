@@ -3,9 +3,10 @@ import type { Statistics } from '../../protocols/statistics.js';
 import { BUILDS_CHART, DOWNLOADS_CHART, renderChart, wheelChart } from './charts.js';
 import { renderPage, searchForm } from './design.js';
 import { figureList } from './figures.js';
-import { formatCount, formatQuantity, formatDuration, html, timeElement, raw, type Html } from './html.js';
+import { formatDuration, html, timeElement, raw, type Html } from './html.js';
 import { configurationCards } from './install.js';
 import { faqPath, farmPath, homePath, logPath, packagesPath } from '../layout.js';
+import { formatCount, formatQuantity } from '../../units.js';
 
 /** The figures in large type below the search. The page lists all figures further down. */
 const HEADLINE_FIGURES = [
@@ -24,7 +25,7 @@ export function homePage(statistics: Statistics, front: HomePageData, publicUrl:
   return renderPage(
     {
       title: 'piw: Python wheels, built from source',
-      description: `${formatCount(statistics.files)} wheels of ${formatCount(statistics.packages)} packages, for pip, uv and Poetry.`,
+      description: `${formatQuantity(statistics.files, 'wheel')} of ${formatQuantity(statistics.packages, 'package')}, for pip, uv and Poetry.`,
       root: './',
       publicUrl,
       path: homePath,
@@ -139,7 +140,9 @@ function popularPackages(packages: HomePageData['popular']): Html {
           <a class="name" href="project/${name}/">${name}</a
           ><meter min="0" max="${maxDownloads}" value="${downloads}" aria-hidden="true"></meter
           ><span class="n"
-            >${formatCount(downloads)}<span class="unseen"> downloads in the last 30 days</span></span
+            >${formatCount(downloads)}<span class="unseen">
+              ${downloads === 1 ? 'download' : 'downloads'} in the last 30 days</span
+            ></span
           >
         </li>`,
     )}

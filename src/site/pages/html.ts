@@ -1,4 +1,4 @@
-import { DAY_MS } from '../../units.js';
+import { DAY_MS, formatCount } from '../../units.js';
 
 /** HTML that is safe to insert into a page as it is. */
 export interface Html {
@@ -118,16 +118,6 @@ export function formatTimeOfDay(ms: number): string {
   const minute = Math.floor(second / 60);
   return `${MINUTES[minute] ?? ''}${SECONDS[second - minute * 60] ?? ''}`;
 }
-
-/** Formats a whole number, e.g. `1,234,567`. */
-export function formatCount(n: number): string {
-  const digits = String(n);
-  return n < 1000 ? digits : digits.replace(/\B(?=(\d{3})+$)/g, ',');
-}
-
-/** Formats a number with its noun, e.g. `1 wheel` or `2,000 wheels`. */
-export const formatQuantity = (n: number, noun: string): string =>
-  `${formatCount(n)} ${noun}${n === 1 ? '' : 's'}`;
 
 /** Formats seconds, e.g. `45 s`, `12 min`, `3 h 5 min` or `4 days`. */
 export function formatDuration(seconds: number): string {

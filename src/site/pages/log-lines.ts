@@ -1,6 +1,7 @@
 import { failureClass } from '../../failures/classes.js';
 import { findCause, findBuildError } from '../../failures/cause.js';
 import { stripTerminalSequences } from '../../failures/terminal-sequences.js';
+import { formatQuantity } from '../../units.js';
 
 /** Consecutive lines of a log. */
 export interface LogPart {
@@ -63,7 +64,7 @@ function lineEnds(output: string): number[] {
 const shortenLine = (line: string): string =>
   line.length <= MAX_LINE_CHARS
     ? line
-    : `${line.slice(0, MAX_LINE_CHARS)} … ${line.length - MAX_LINE_CHARS} more characters`;
+    : `${line.slice(0, MAX_LINE_CHARS)} … ${formatQuantity(line.length - MAX_LINE_CHARS, 'more character')}`;
 
 /** Returns the line ranges to show: the head, the lines around the failing one, and the tail, merged if they meet. */
 function visibleRanges(count: number, failing: number | undefined): readonly (readonly [number, number])[] {

@@ -2,10 +2,11 @@ import type { BuildRecord } from '../../protocols/oracle.js';
 import type { RequeueReason } from '../../protocols/retry.js';
 import { renderPage, stateBadge } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
-import { formatQuantity, formatBytes, formatDuration, html, timeElement, raw, type Html } from './html.js';
+import { formatBytes, formatDuration, html, timeElement, raw, type Html } from './html.js';
 import { logPath } from '../layout.js';
 import { isNoise, lineKind, parseLog, type ParsedLog, type LogPart } from './log-lines.js';
 import { noStyle, terminalLine, type TerminalStyle } from './terminal.js';
+import { formatQuantity } from '../../units.js';
 
 const ROOT = '../../';
 /** A browser lays out a block of this many lines only when it comes into view. */

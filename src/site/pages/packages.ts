@@ -1,6 +1,7 @@
 import { renderPage, searchForm } from './design.js';
-import { formatCount, formatQuantity, html, raw, type Html } from './html.js';
+import { html, raw, type Html } from './html.js';
 import { browsePath, notFoundPath, packagesPath } from '../layout.js';
+import { formatCount, formatQuantity } from '../../units.js';
 
 /** A package in a list. */
 export interface PackageSummary {

@@ -1,11 +1,12 @@
 import type { Provenance } from '../../model/fields.js';
 import type { Project, ProjectFile } from '../../model/project.js';
 import { reasonSentence } from './failures.js';
-import { formatBytes, formatQuantity, formatDay, formatDuration, formatTimeOfDay, escape } from './html.js';
+import { formatBytes, formatDay, formatDuration, formatTimeOfDay, escape } from './html.js';
 import { isPlainFilename, urlSegment } from '../json.js';
 import { logPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
 import { isSameList, rememberLast } from '../remember-last.js';
+import { formatQuantity } from '../../units.js';
 
 /** The relative path from a project's page to the top of the site. */
 export const PROJECT_ROOT = '../../';

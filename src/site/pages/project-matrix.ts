@@ -3,10 +3,11 @@ import { parseTarget, pythonVersionOf } from '../../wheels/tags.js';
 import { admits } from '../../wheels/versions.js';
 import { STATE_LABELS } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
-import { formatQuantity, formatDay, escape } from './html.js';
+import { formatDay, escape } from './html.js';
 import { logPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
 import { VISIBLE_VERSIONS, PROJECT_ROOT as ROOT, isImported } from './project-files.js';
+import { formatQuantity } from '../../units.js';
 
 interface Column {
   readonly abi: string;

@@ -1,7 +1,8 @@
 import type { CoreMetadata } from '../../model/fields.js';
 import type { Project } from '../../model/project.js';
-import { formatQuantity, html, type Html } from './html.js';
+import { html, type Html } from './html.js';
 import type { OfferedFiles } from './project-files.js';
+import { formatQuantity } from '../../units.js';
 
 /** A longer list of requirements is collapsed. */
 const MAX_VISIBLE_REQUIREMENTS = 8;

@@ -1,7 +1,7 @@
 import type { Project, ProjectFile, ProjectVersion, VersionOnTarget } from '../../model/project.js';
 import { renderPage, commandBlock } from './design.js';
 import { failureSentence, reasonSentence } from './failures.js';
-import { formatBytes, formatCount, formatDay, html, raw, type Html } from './html.js';
+import { formatBytes, formatDay, html, raw, type Html } from './html.js';
 import { pipInstallCommand, simpleUrl } from './install.js';
 import { farmPath, logPath, projectPath } from '../layout.js';
 import type { PageBuffer } from '../../files/page-buffer.js';
@@ -13,6 +13,7 @@ import {
   requirementsSection,
   type NewestMetadata,
 } from './project-metadata.js';
+import { formatCount } from '../../units.js';
 
 /** Marks where rows are inserted. It can't occur in the page's own texts, because those are escaped. */
 const PLACEHOLDER = '<!-- here -->';
