@@ -13,6 +13,7 @@ import { PiwError, errorMessage, hasCode } from '../errors.js';
 import type { chase } from '../protocols/chase.js';
 import type { Answer } from '../protocols/protocol.js';
 import { fileToMessage } from '../model/file-state.js';
+import { parseWheelName } from '../wheels/tags.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
@@ -68,6 +69,7 @@ ${EXIT_CODES}`;
     const paths = argv as string[];
     refuseSameNames(paths);
     await refuseUnreadable(paths);
+    refuseOthersThanWheels(paths);
     const files = await Promise.all(paths.map(async (path) => ({ path, file: await describeWheel(path) })));
     const first = files[0]?.file;
     if (!first) throw new PiwError('PIW_USAGE', 'name at least one wheel');
@@ -155,6 +157,20 @@ ${EXIT_CODES}`;
     });
     return { package: name, version, files: published };
   }
+}
+
+/** Throws PIW_USAGE if one of the files does not have the name of a wheel. */
+function refuseOthersThanWheels(paths: readonly string[]): void {
+  for (const path of paths)
+    try {
+      parseWheelName(basename(path));
+    } catch (error) {
+      throw new PiwError(
+        'PIW_USAGE',
+        `${path} is not a wheel: a wheel is named NAME-VERSION-PYTHON-ABI-PLATFORM.whl, for example six-1.16.0-py3-none-any.whl`,
+        { cause: error },
+      );
+    }
 }
 
 /** Throws PIW_USAGE if two of the files have the same name: only one of them would be published, and --delete delete both. */

@@ -63,6 +63,10 @@ const WRONG: readonly (readonly [string, string | RegExp])[] = [
   ['rebuild hom', /^PART "hom": must be one of home, .*; did you mean home\?$/],
   ['import nowhere.whl', 'there is no file nowhere.whl.'],
   [
+    'import /etc/passwd',
+    '/etc/passwd is not a wheel: a wheel is named NAME-VERSION-PYTHON-ABI-PLATFORM.whl, for example six-1.16.0-py3-none-any.whl.',
+  ],
+  [
     'import a.whl dist/a.whl',
     'a.whl is given twice; give it once, or import files of the same name one after the other.',
   ],
