@@ -162,7 +162,7 @@ export class Bus {
       });
     const pauseOrGiveUp = (error: unknown): number => {
       if (error instanceof PiwError) throw error;
-      const permanentReason = permanentFailureReason(error);
+      const permanentReason = permanentFailureReason(error, options.tls);
       lastFailure = permanentReason ?? causeOf(error);
       if (permanentReason === undefined && performance.now() <= deadline) return 200;
       throw new PiwError('PIW_UNREACHABLE', `can't connect to ${target}: ${lastFailure}`, { cause: error });

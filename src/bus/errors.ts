@@ -53,9 +53,7 @@ export function busError(
 
 /** Returns the message of the error below the client library's, whose own message is only a code. */
 export function causeOf(error: unknown): string {
-  const message = errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
-  // All that the library says if we ask for TLS, and the server has none.
-  return message === 'tls' ? 'it has no TLS, or the handshake failed' : message;
+  return errorMessage(error instanceof NatsError ? (error.chainedError ?? error) : error);
 }
 
 /** Settles as `promise` does, or rejects with PIW_TIMEOUT after `ms` milliseconds. */

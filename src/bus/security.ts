@@ -1,4 +1,5 @@
-import { accessSync, constants } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { ErrorCode as NatsErrorCode, NatsError, nkeyAuthenticator, type ConnectionOptions } from 'nats';
@@ -86,17 +87,38 @@ function assertReadable(file: string): void {
   }
 }
 
-/** Returns why retrying is pointless; undefined if it may help. */
-export function permanentFailureReason(error: unknown): string | undefined {
+/** Returns why retrying is pointless; undefined if it may help. `tls` has the files that were used. */
+export function permanentFailureReason(error: unknown, tls: TlsFiles = {}): string | undefined {
   const code = natsErrorCode(error);
   if (code === AUTHORIZATION_VIOLATION) return 'it refuses these credentials';
+  if (code === SERVER_WITHOUT_TLS)
+    return 'it has no TLS, which a tls:// address and each of tls-ca, tls-cert and tls-key require';
   const cause = error instanceof NatsError ? (error.chainedError ?? error) : error;
   const causeCode = (cause as { code?: unknown } | undefined)?.code;
-  return typeof causeCode === 'string' && CERTIFICATE_ERROR_PATTERN.test(causeCode)
-    ? `its certificate is not trusted: ${errorMessage(cause)}`
-    : undefined;
+  if (code === UNUSABLE_FILES)
+    return `the files in tls-ca, tls-cert and tls-key can't be used: ${errorMessage(cause)}`;
+  if (typeof causeCode !== 'string') return undefined;
+  if (CERTIFICATE_ALERT_PATTERN.test(causeCode)) return clientCertificateProblem(tls.cert);
+  if (!CERTIFICATE_ERROR_PATTERN.test(causeCode)) return undefined;
+  const hint = AUTHORITY_ERROR_PATTERN.test(causeCode) ? '; tls-ca must contain its authority' : '';
+  return `its certificate is not trusted: ${errorMessage(cause)}${hint}`;
+}
+
+/** Returns why a server that verifies clients has refused us. */
+function clientCertificateProblem(file: string | undefined): string {
+  if (file === undefined) return 'it requires a client certificate: set tls-cert and tls-key';
+  const { validTo } = new X509Certificate(readFileSync(file));
+  return Date.parse(validTo) < Date.now()
+    ? `it refuses the client certificate ${file} (tls-cert), which has expired on ${validTo}`
+    : `it refuses the client certificate ${file} (tls-cert): its authority must be in the ca_file of nats-server`;
 }
 
 const AUTHORIZATION_VIOLATION: string = NatsErrorCode.AuthorizationViolation;
+const SERVER_WITHOUT_TLS: string = NatsErrorCode.ServerOptionNotAvailable;
+const UNUSABLE_FILES: string = NatsErrorCode.Tls;
 /** The error codes of OpenSSL and Node for a certificate that is not accepted. */
 const CERTIFICATE_ERROR_PATTERN = /CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/;
+/** Those of a certificate whose authority is unknown. */
+const AUTHORITY_ERROR_PATTERN = /UNABLE_TO_|SELF_SIGNED/;
+/** Those with which a server refuses ours, or asks for one. */
+const CERTIFICATE_ALERT_PATTERN = /_ALERT_.*(?:CERTIFICATE|UNKNOWN_CA)/;

@@ -219,9 +219,14 @@ class SharedBufferTransport extends NodeTransport {
 const parser: { parse(this: Parser, bytes: Uint8Array): void } = Parser.prototype;
 // eslint-disable-next-line @typescript-eslint/unbound-method
 const { parse: originalParse } = parser;
-const handler = ProtocolHandler.prototype as unknown as { flushPending(this: ProtocolHandler): void };
+interface Handler extends Pick<ProtocolHandler, 'connectedOnce' | 'connectError'> {
+  disconnected(this: Handler, error: NatsError | undefined): Promise<void>;
+}
+const handler = ProtocolHandler.prototype as unknown as Handler & {
+  flushPending(this: ProtocolHandler): void;
+};
 // eslint-disable-next-line @typescript-eslint/unbound-method
-const { flushPending: originalFlushPending } = handler;
+const { flushPending: originalFlushPending, disconnected: originalDisconnected } = handler;
 if (isPatched) {
   parser.parse = function (bytes) {
     parseShared(this, bytes, (slice) => {
@@ -231,6 +236,12 @@ if (isPatched) {
   handler.flushPending = function () {
     if (this.outbound.size() >= this.pendingLimit) flush(this);
     else flushLater(this);
+  };
+  // A server that ends the first connection before it has answered, as it does if it refuses our certificate, says why.
+  // Unpatched, the library forgets that, and waits for the time limit of connecting.
+  handler.disconnected = async function (error) {
+    if (this.connectedOnce || !this.connectError) await originalDisconnected.call(this, error);
+    else this.connectError(error ?? NatsError.errorForCode(ErrorCode.Disconnect));
   };
 }
 

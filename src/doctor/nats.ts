@@ -28,6 +28,10 @@ function natsFix(message: string, isMaster: boolean): string {
       : 'run piw slaves add on the master, and copy what it prints to this machine';
   if (message.includes('it has no TLS'))
     return 'turn on TLS in nats-server: tls { … } in its configuration; or remove tls-ca, tls-cert and tls-key here';
+  if (message.includes('client certificate'))
+    return "set tls-cert and tls-key to a certificate of an authority in the ca_file of nats-server's tls { … }, and its key";
+  if (message.includes("can't be used"))
+    return 'set tls-ca, tls-cert and tls-key to PEM files that belong together';
   if (message.includes('must be set together')) return 'set both, or neither';
   if (message.includes('has expired'))
     return 'renew the certificate of nats-server: tls { cert_file … } in its configuration names the file';
