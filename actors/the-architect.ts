@@ -286,7 +286,7 @@ export class TheArchitect extends Actor {
         }
         if (!target.hasWaiters || target.buffers.every(({ list }) => list.length === 0)) return;
         target.hasWaiters = false;
-        await this.#buildHints.publish('READY', { abi, platform, some: true });
+        await this.#buildHints.publish('READY', { abi, platform });
       } finally {
         target.refilling = undefined;
       }

@@ -5,7 +5,7 @@ export const VERSION = '0.1.0';
  * The version of the protocol between masters and actors. It changes whenever one of their messages changes; two
  * programs of different versions refuse each other with an error that says so.
  */
-export const PROTOCOL_VERSION = 7;
+export const PROTOCOL_VERSION = 8;
 
 /**
  * The version of the protocol between slaves and masters: of the conversations `slave`, `wake` and `file`. It changes

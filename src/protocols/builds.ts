@@ -1,7 +1,6 @@
 import { Type } from '../model/schema.js';
 import {
   Count,
-  Flag,
   Id,
   LeaseId,
   Package,
@@ -60,6 +59,6 @@ export type GrantReply = Answer<typeof builds.verbs, 'NEXT'>['granted'][number];
 
 /** Hints of the Architect to the Slave Driver. */
 export const buildHints = new Protocol('build-hints', {
-  /** There may be builds for slaves of this target, for which there were none before. `some` is always true. */
-  READY: { fields: { abi: Tag, platform: Tag, some: Flag } },
+  /** There may be builds for slaves of this target, for which there were none before. */
+  READY: { fields: { abi: Tag, platform: Tag } },
 });
