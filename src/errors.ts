@@ -75,6 +75,10 @@ export const ERRORS = {
   },
   PIW_INDEX: { exit: 5, advice: 'Check the index and the network.' },
   PIW_DATABASE: { exit: 5, advice: 'Check that PostgreSQL is running and that the DSN is right.' },
+  PIW_DATABASE_READ_ONLY: {
+    exit: 5,
+    advice: 'Name the primary server in the DSN, or make this database writable; piw doctor says how.',
+  },
   PIW_NO_DATABASE: {
     exit: 3,
     advice: 'Create it (sudo -u postgres createdb NAME), or correct the DSN.',

@@ -11,7 +11,7 @@ import { SETTINGS_ENV, type Settings } from '../config.js';
 import { masterConnection } from '../connection.js';
 import { checkSchemaVersion } from '../database/migrations.js';
 import { Database } from '../database/pool.js';
-import { refuseSuperuser } from '../database/role.js';
+import { refuseReadOnly, refuseSuperuser } from '../database/role.js';
 import { systemClock } from '../concurrency/clock.js';
 import { withTimeLimit } from '../concurrency/time-limit.js';
 import { PiwError } from '../errors.js';
@@ -135,6 +135,7 @@ ${EXIT_CODES}`;
   ): Promise<{ readonly bus: Bus; readonly identity: FarmIdentity }> {
     const database = await Database.open(settings.dsn, 'master');
     try {
+      await refuseReadOnly(database);
       await checkSchemaVersion(database);
       if (!settings['allow-superuser']) await refuseSuperuser(database);
       // At boot, the servers may start later than their master.

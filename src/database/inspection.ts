@@ -1,6 +1,7 @@
 import { PiwError } from '../errors.js';
 import { installedVersion, newerError, noRoleError, schemaVersion } from './migrations.js';
 import { Database, type SqlRow } from './pool.js';
+import { refuseReadOnly } from './role.js';
 
 /** What piw initdb finds before it changes anything. */
 export interface DatabaseInspection {
@@ -27,12 +28,13 @@ interface RolesRow extends SqlRow {
 }
 
 /**
- * Returns the state of a database, for the master's role `user`. Throws PIW_DATABASE_FOREIGN, PIW_DATABASE_NEWER,
+ * Returns the state of a database, for the master's role `user`. Throws PIW_DATABASE_READ_ONLY, PIW_DATABASE_FOREIGN, PIW_DATABASE_NEWER,
  * PIW_DATABASE_RIGHTS if our role may not create or change the tables, and PIW_NO_ROLE if there is no role `user`.
  */
 export async function inspectDatabase(dsn: string, user: string): Promise<DatabaseInspection> {
   const db = await Database.open(dsn, 'initdb', { connections: 1 });
   try {
+    await refuseReadOnly(db);
     const [installed, required] = [await installedVersion(db), schemaVersion()];
     if (installed > required) throw newerError(installed, required);
     const [row] = await db.query<RolesRow>(

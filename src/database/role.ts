@@ -26,13 +26,18 @@ export async function readClock(db: Queryable): Promise<number> {
   return row?.now ?? 0;
 }
 
-/** Returns why the database takes no changes; undefined if it does. */
-export async function readOnlyReason(db: Queryable): Promise<'standby' | 'configured' | undefined> {
-  const [row] = await db.query<{ standby: boolean; reads: string }>(
-    `select pg_is_in_recovery() as standby, current_setting('transaction_read_only') as reads`,
+/** Throws PIW_DATABASE_READ_ONLY if the database takes no changes. */
+export async function refuseReadOnly(db: Queryable): Promise<void> {
+  const [row] = await db.query<{ name: string; standby: boolean; reads: string }>(
+    `select current_database() as name, pg_is_in_recovery() as standby,
+            current_setting('transaction_read_only') as reads`,
   );
-  if (row?.standby === true) return 'standby';
-  return row?.reads === 'on' ? 'configured' : undefined;
+  const reason =
+    row?.standby === true
+      ? `is on a standby server (pg_is_in_recovery), which takes no changes`
+      : `takes no changes: default_transaction_read_only is on`;
+  if (row?.standby === true || row?.reads === 'on')
+    throw new PiwError('PIW_DATABASE_READ_ONLY', `the database ${row.name} ${reason}`);
 }
 
 /** Returns the name of the database's encoding: `UTF8`. */

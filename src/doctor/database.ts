@@ -8,7 +8,7 @@ import {
   lacksPrivileges,
   readClock,
   readEncoding,
-  readOnlyReason,
+  refuseReadOnly,
   refuseSuperuser,
 } from '../database/role.js';
 import { rethrowUnexpected, type PiwError } from '../errors.js';
@@ -133,17 +133,19 @@ function schemaFix({ code, advice }: PiwError, settings: Settings): string {
 async function stateFindings(db: Queryable, settings: Settings): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
   const { name } = partsOf(settings.dsn);
-  const readOnly = await readOnlyReason(db);
-  if (readOnly === 'standby')
-    findings.push({
-      problem: `the database ${name} is on a standby, which takes no changes`,
-      fix: `set dsn to the primary server, or, if this one is to replace it: ${psqlCommand(settings, 'select pg_promote()')}`,
-    });
-  else if (readOnly === 'configured')
-    findings.push({
-      problem: `the database ${name} takes no changes: default_transaction_read_only is on`,
-      fix: psqlCommand(settings, `alter database "${name}" set default_transaction_read_only = off`),
-    });
+  try {
+    await refuseReadOnly(db);
+  } catch (error) {
+    rethrowUnexpected(error);
+    findings.push(
+      findingOf(
+        error,
+        error.message.includes('standby')
+          ? `set dsn to the primary server, or, if this one is to replace it: ${psqlCommand(settings, 'select pg_promote()')}`
+          : psqlCommand(settings, `alter database "${name}" set default_transaction_read_only = off`),
+      ),
+    );
+  }
   const encoding = await readEncoding(db);
   if (encoding !== 'UTF8')
     findings.push({

@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { inspectDatabase } from '../../src/database/inspection.js';
 import { schemaVersion } from '../../src/database/migrations.js';
@@ -93,4 +96,16 @@ void t.test('a mistake is said at once, with what to do', async (t) => {
     code: 'PIW_DATABASE_FOREIGN',
     message: /belongs to piwheels/,
   });
+  await db.query(`do $$ begin
+    execute format('alter database %I set default_transaction_read_only = on', current_database());
+  end $$`);
+  const readOnly = [
+    5,
+    /piw: the database \S+ takes no changes: default_transaction_read_only is on\. Name the primary server /,
+  ];
+  t.match(await initdb('-d', dsn, '-u', master.name, '-y'), readOnly);
+  const folder = mkdtempSync(join(tmpdir(), 'piw-www-'));
+  const start = ['master', '--allow-root', '-d', dsn, '-o', folder, '--nats', 'localhost:1'];
+  const { code, err } = await piw(...start);
+  t.match([code, err], readOnly, 'a master does not start there');
 });
