@@ -8,7 +8,9 @@ import { freePort } from '../../src/servers/ports.js';
 import { formatAccounts } from '../../src/servers/nats-accounts.js';
 import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
 import { SlaveUsers } from '../../src/commands/slaves/user-file.js';
+import { deferred } from '../../src/concurrency/deferred.js';
 import { until } from '../helpers/bus.js';
+import { succeedingBuild, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
 import { SAMPLE_PASSWORDS, startSampleServer } from '../helpers/nats.js';
 
 t.setTimeout(120_000);
@@ -87,7 +89,8 @@ async function exchangeMessages(t: Test, master: Bus, slave: Bus, name: string):
 const masterAddress = (port: number) =>
   `nats://master:${SAMPLE_PASSWORDS.PIW_MASTER_PASSWORD}@${localAddress(port)}`;
 
-void t.test('slaves connect to a single server, and to its leaf node at another site', async (t) => {
+/** Starts a single server for a farm, and its leaf node at another site. */
+async function startServerWithLeaf(t: Test) {
   const [port, hub, site] = [await freePort(), await freePort(), await freePort()];
   const single = await startSampleServer(t, 'single.conf', (folder) => ({
     '0.0.0.0:4222': localAddress(port),
@@ -101,6 +104,12 @@ void t.test('slaves connect to a single server, and to its leaf node at another 
     'nats.example.org:7422': localAddress(hub),
     '/run/nats': folder,
   }));
+  await until(() => leaf.log().includes('Leafnode connection created'));
+  return { single, port, leaf, site };
+}
+
+void t.test('slaves connect to a single server, and to its leaf node at another site', async (t) => {
+  const { single, port, leaf, site } = await startServerWithLeaf(t);
   const master = await Bus.connect({ address: masterAddress(port), name: 'master' });
   t.teardown(() => master.drain());
   const admin = await Bus.connect({
@@ -116,7 +125,6 @@ void t.test('slaves connect to a single server, and to its leaf node at another 
     'near',
   );
   const connectFar = addSlave(leaf, 'far');
-  await until(() => leaf.log().includes('Leafnode connection created'));
   await exchangeMessages(
     t,
     master,
@@ -128,6 +136,29 @@ void t.test('slaves connect to a single server, and to its leaf node at another 
     { code: 'PIW_UNREACHABLE' },
     'it is known only at its own site',
   );
+});
+
+void t.test('a build behind a leaf node is followed, and its wheel arrives', async (t) => {
+  const { port, leaf, site } = await startServerWithLeaf(t);
+  const { control, untilSlave, slaves, db } = await testMaster(t, { nats: masterAddress(port) });
+  const connect = addSlave(leaf, 'far');
+  const bus = await connectEventually(t, () => connect(`nats://${localAddress(site)}`));
+  const seen = deferred();
+  const build: BuildStub = async (request, workDir) => {
+    request.onLine('compiling');
+    await seen.promise;
+    return await succeedingBuild(request, workDir);
+  };
+  await testSlave(t, 'piw', build, { bus, user: 'far' });
+  await untilSlave(({ state }) => state === 'building');
+  const [slave] = await slaves();
+  await until(async () => {
+    const request = { slave_id: slave?.slave_id ?? 0, lease: null, from: 0 };
+    const answer = await control.request('FOLLOW', request);
+    return answer.verb === 'OUTPUT' && answer.lines.includes('compiling');
+  });
+  seen.resolve();
+  await until(async () => (await db.query('select from files')).length === 1);
 });
 
 void t.test('a cluster of three works without one of them', async (t) => {
