@@ -12,9 +12,16 @@ import { outputPath } from './output.js';
 import { tlsFiles } from './tls.js';
 import { ordinaryUser } from './user.js';
 import { servedIndex } from './web.js';
+import { webLog } from './web-log.js';
 
 /** A finding, and the name of the check that has made it. */
 export type NamedFinding = Finding & { readonly check: string };
+
+/*
+ * No check concerns locks that were left behind, because none of them blocks anything: the lock of a data folder or of a
+ * backup names a process with its start time, and is replaced if that process has ended (src/servers/folder-lock.ts); the
+ * lock of a setup, and the leases of actors, expire.
+ */
 
 /** Returns all checks of an installation, for a farm of these tasks, in the order in which they are made. */
 const allChecks = (tasks: readonly string[]): readonly Check[] => [
@@ -38,6 +45,7 @@ const allChecks = (tasks: readonly string[]): readonly Check[] => [
   builderResources,
   buildTools,
   servedIndex,
+  webLog,
 ];
 
 /** Makes all checks that apply to an installation, and yields what is wrong with it. */

@@ -3,8 +3,8 @@ import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { tmpdir, userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { CAST } from '../../actors/cast.js';
@@ -299,6 +299,47 @@ void t.test('faults of the index, of a schema that takes no changes, and of the 
     execute format('alter database %I set default_transaction_read_only = on', current_database());
   end $$`);
   await expectMaster({}, [/^schema: the database \S+ takes no changes: default_transaction_read_only is on/]);
+});
+
+void t.test('faults of the log of the web server', async (t) => {
+  const systemRoot = newFolder();
+  const [sites, units] = ['nginx/sites-enabled', 'systemd/system'].map((path) =>
+    join(systemRoot, 'etc', path),
+  );
+  if (sites === undefined || units === undefined) return;
+  for (const folder of [sites, units]) mkdirSync(folder, { recursive: true });
+  const [site, unit] = [join(sites, 'piwheels'), join(units, 'piw-logger.service')];
+  const log = join(systemRoot, 'logs', 'piwheels.log');
+  writeFileSync(site, `# access_log /other;\naccess_log ${log} piwheels;\naccess_log off;\n`);
+  const expectWeb = (expected: readonly string[], settings: RawSettings = {}) =>
+    expectFindings(t, { roles: ['web'], settings, systemRoot }, expected);
+  await expectWeb([]);
+  const start = 'ExecStart=/usr/bin/find /var/log/nginx ( -name piwheels.log ) -exec piw logger {} +';
+  writeFileSync(unit, `[Service]\nUser=${userInfo().username}\n${start}\n`);
+  await expectWeb([
+    `web-log: nginx writes the log of the site to ${log} (${site}), and piw-logger.service reads another one`,
+  ]);
+  mkdirSync(`${unit}.d`);
+  writeFileSync(join(`${unit}.d`, 'log.conf'), `[Service]\nExecStart=piw logger ${log}\n`);
+  await expectWeb([`web-log: ${log}, the log of the site (${site}), does not exist`]);
+  mkdirSync(dirname(log));
+  writeFileSync(log, '');
+  await expectWeb([]);
+  chmodSync(log, 0);
+  await expectWeb(
+    process.getuid?.() === 0
+      ? []
+      : [
+          `web-log: ${log}, the log of the site, can't be read by ${userInfo().username}, the user of piw-logger.service: ${log} does not permit it`,
+        ],
+  );
+  chmodSync(log, 0o600);
+  await expectWeb(
+    [
+      "web-log: the spool folder /dev/null/spool, in which piw logger keeps lines while the farm is down, can't be written",
+    ],
+    { spool: '/dev/null/spool' },
+  );
 });
 
 void t.test('faults of a builder', async (t) => {

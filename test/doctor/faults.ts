@@ -31,6 +31,8 @@ import {
 import { Database } from '../../src/database/pool.js';
 import type { Role } from '../../src/doctor/check.js';
 import { freePort } from '../../src/servers/ports.js';
+import { findPostgres } from '../../src/servers/postgres-binaries.js';
+import { runAs } from '../../src/servers/privileges.js';
 import { until } from '../helpers/bus.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 import { PEER_ROLE, type Changes, type SoundInstallation, type View } from './sound-installation.js';
@@ -63,6 +65,24 @@ const NOBODYS_PORT = 1;
 const otherInstallation = /^identity: prefix piw of these NATS servers belongs to installation .*\n$/;
 const noMaster = /^farm: no master is running on prefix /;
 const lacksProgram = (name: string) => () => skipUnlessInstalled(name) || undefined;
+
+/** The fault that the DSN leads to a standby. */
+function standby(): Fault {
+  let running: Awaited<ReturnType<typeof startStandby>> | undefined;
+  return {
+    title: 'PostgreSQL is a standby',
+    role: 'master',
+    break: async (site) => {
+      running = await startStandby(site);
+    },
+    settings: () => ({ dsn: running?.dsn ?? '' }),
+    restore: () => running?.stop(),
+    problem:
+      /^schema: the database postgres is on a standby server \(pg_is_in_recovery\), which takes no changes/,
+    fix: /^set dsn to the primary server, or, if this one is to replace it: .*psql -p \d+ -c 'select pg_promote\(\)'$/,
+    also: [otherInstallation],
+  };
+}
 
 /** Returns the DSN of the master with a part changed. */
 const dsnWith = (site: SoundInstallation, change: (url: URL) => void): { readonly dsn: string } => {
@@ -333,6 +353,7 @@ const DATABASE_FAULTS: readonly Fault[] = [
     fix: /^sudo -u postgres psql .* -c 'alter role .* connection limit -1'$/,
     isCommand: true,
   },
+  standby(),
   {
     title: 'the database takes no changes',
     role: 'master',
@@ -920,6 +941,48 @@ const WEB_FAULTS: readonly Fault[] = [
   }),
 ];
 
+/** The log of the site, which belongs to root alone. */
+const secretLog = (site: SoundInstallation): string => join(site.path, 'root.log');
+
+const LOG_FAULTS: readonly Fault[] = [
+  {
+    title: 'piw logger reads another log than nginx writes',
+    role: 'web',
+    break: (site) => etcWithLog(secretLog(site), '/var/log/nginx/access.log'),
+    problem:
+      /^web-log: nginx writes the log of the site to \S+root\.log \(\S+\), and piw-logger\.service reads another/,
+    fix: /^name \S+root\.log in ExecStart of piw-logger\.service, or set access_log /,
+  },
+  {
+    title: 'the log of nginx is not there',
+    role: 'web',
+    break: (site) => etcWithLog(secretLog(site), secretLog(site)),
+    problem: /^web-log: \S+root\.log, the log of the site \(\S+\), does not exist/,
+    fix: /^sudo systemctl reload nginx$/,
+  },
+  {
+    title: 'piw logger may not read the log of nginx',
+    role: 'web',
+    break: (site) => {
+      writeFileSync(secretLog(site), '', { mode: 0o600 });
+      return etcWithLog(secretLog(site), secretLog(site));
+    },
+    restore: (site) => {
+      rmSync(secretLog(site));
+    },
+    problem:
+      /^web-log: \S+root\.log, the log of the site, can't be read by \S+, the user of piw-logger\.service/,
+    fix: /^sudo chgrp adm \S+root\.log && sudo chmod g\+r \S+root\.log; /,
+  },
+  {
+    title: 'the spool of piw logger belongs to root',
+    role: 'web',
+    settings: () => ({ spool: '/var/spool/piw-of-root' }),
+    problem: /^web-log: the spool folder \/var\/spool\/piw-of-root, .* can't be written/,
+    fix: /^sudo install -d -o \S+ -m 700 \/var\/spool\/piw-of-root$/,
+  },
+];
+
 /** All faults, in the order in which an administrator sets things up; what removes the farm's builds is last. */
 export const FAULTS: readonly Fault[] = [
   ...CONFIGURATION_FAULTS,
@@ -928,6 +991,7 @@ export const FAULTS: readonly Fault[] = [
   ...OUTPUT_FAULTS,
   ...BUILDER_FAULTS,
   ...WEB_FAULTS,
+  ...LOG_FAULTS,
   ...FARM_FAULTS,
 ];
 
@@ -998,6 +1062,54 @@ function etcWith(name: string, line: string, mode: string): View {
       'mount --bind /mnt /etc',
     ],
   };
+}
+
+/** Returns a view in which nginx writes the log of the site to one file, and piw-logger.service reads another. */
+function etcWithLog(written: string, read: string): View {
+  const { mounts = [] } = etcWith('nginx/sites-enabled/piwheels', `access_log ${written} piwheels;`, '644');
+  const unit = '/mnt/systemd/system/piw-logger.service';
+  const lines = `'[Service]' "User=$(id -un "$1")" 'ExecStart=/usr/local/bin/piw logger ${read}'`;
+  const addUnit = [`install -d ${unit.replace(/\/[^/]*$/, '')}`, `printf '%s\\n' ${lines} > ${unit}`];
+  return { mounts: [...mounts.slice(0, -1), ...addUnit, ...mounts.slice(-1)] };
+}
+
+/** Starts a standby of a database like the farm's; returns what ends it, and its DSN for an ordinary role. */
+async function startStandby(site: SoundInstallation): Promise<{ stop: () => Promise<void>; dsn: string }> {
+  const { bin } = await findPostgres(site.account, () => undefined, new AbortController().signal);
+  const [data, port] = [join(site.path, 'standby'), await freePort()];
+  const options = { ...runAs(site.account), cwd: site.path, stdio: 'ignore' } as const;
+  execFileSync(
+    join(bin, 'initdb'),
+    ['-D', data, '-U', 'root', '-A', 'trust', '-E', 'UTF8', '--no-sync'],
+    options,
+  );
+  const settings = { listen_addresses: '127.0.0.1', port, unix_socket_directories: '' };
+  const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  let server: ChildProcess;
+  const start = async () => {
+    server = spawn(join(bin, 'postgres'), ['-D', data, ...args], options);
+    await until(() => Database.open(adminDsn, 'doctor', { connections: 1 }).then(closed, () => false));
+  };
+  const closed = async (db: Database) => {
+    await db.close();
+    return true;
+  };
+  const stop = async () => {
+    const ended = new Promise((resolve) => server.once('exit', resolve));
+    server.kill('SIGINT');
+    await ended;
+  };
+  const adminDsn = `postgres://root@127.0.0.1:${port}/postgres`;
+  await start();
+  const db = await Database.open(adminDsn, 'doctor', { connections: 1 });
+  await db.query('create role master login');
+  await db.close();
+  await migrate(adminDsn, { user: 'master' });
+  await stop();
+  // Without a primary server, it waits for one for ever.
+  writeFileSync(join(data, 'standby.signal'), '');
+  await start();
+  return { stop, dsn: `postgres://master@127.0.0.1:${port}/postgres` };
 }
 
 /** Returns the command that covers a folder of the installation with a file system of its own. */
