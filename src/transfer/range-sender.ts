@@ -41,6 +41,15 @@ export type ChunkAnswer = Answer<typeof transfer.verbs, 'CHUNK'>;
 const CHUNK_TIMEOUT_MS = 2000;
 const MAX_CHUNK_REQUESTS = 10;
 
+/**
+ * The window at first, and the smallest one, bytes. On a slow link, what is unacknowledged waits in this machine, and
+ * pongs, requests and acknowledgements wait behind it: a server of a cluster ends a connection whose pong takes 6 s. With
+ * 10 MB, a link of 2 Mbit/s would be blocked for 40 s. So chunks and segments are smaller, too, if the window is.
+ */
+const [FIRST_WINDOW_BYTES, MIN_WINDOW_BYTES] = [512 * 1024, 256 * 1024];
+/** The window is doubled if a segment is acknowledged sooner, and halved if later, milliseconds. */
+const [FAST_MS, SLOW_MS] = [500, 1500];
+
 /** Sends one range. The first failure cancels the rest of it. */
 export class RangeSender {
   readonly #options: SendFileOptions;
@@ -49,6 +58,8 @@ export class RangeSender {
   readonly #segments = new Set<Promise<void>>();
   /** Bytes that were sent and whose segment has not been acknowledged. */
   #unacknowledgedBytes = 0;
+  /** How many bytes may be unacknowledged. */
+  #windowBytes = FIRST_WINDOW_BYTES;
   #failure: Error | undefined;
   #ended = false;
   #lastAnswer: ChunkAnswer = { verb: 'DONE' };
@@ -69,22 +80,27 @@ export class RangeSender {
     let chunks: Uint8Array[] = [];
     try {
       for (const data of read(start, end - start)) {
-        // Lets the event loop send each chunk before the next one is read.
-        await yieldToEventLoop();
-        while (this.#unacknowledgedBytes >= SEND_WINDOW_BYTES && this.#failure === undefined)
-          await Promise.race(this.#segments);
-        signal?.throwIfAborted();
+        for (let offset = 0; offset < data.length && this.#failure === undefined;) {
+          // Lets the event loop send each chunk before the next one is read.
+          await yieldToEventLoop();
+          await this.#waitForWindow();
+          signal?.throwIfAborted();
+          if (this.#hasFailed()) break;
+          const chunk = data.subarray(offset, offset + this.#windowBytes / 2);
+          publisher.write(chunk);
+          offset += chunk.length;
+          position += chunk.length;
+          this.#unacknowledgedBytes += chunk.length;
+          onSent?.(chunk.length);
+          if (offset === data.length) chunks.push(data);
+          const segmentBytes = Math.min(SEGMENT_BYTES, this.#windowBytes / 2);
+          if (position - segmentStart < segmentBytes && position < end) continue;
+          if (position === end) this.#sendMetadata(publisher);
+          this.#sendSegment({ start: segmentStart, end: position }, chunks, onAcknowledged);
+          segmentStart = position;
+          chunks = [];
+        }
         if (this.#failure !== undefined) break;
-        publisher.write(data);
-        chunks.push(data);
-        position += data.length;
-        this.#unacknowledgedBytes += data.length;
-        onSent?.(data.length);
-        if (position - segmentStart < SEGMENT_BYTES && position < end) continue;
-        if (position === end) this.#sendMetadata(publisher);
-        this.#sendSegment({ start: segmentStart, end: position }, chunks, onAcknowledged);
-        segmentStart = position;
-        chunks = [];
       }
       if (this.#failure === undefined && position !== end) throw this.#fileChangedError();
       while (this.#segments.size > 0 && this.#failure === undefined) await Promise.race(this.#segments);
@@ -93,6 +109,21 @@ export class RangeSender {
     } finally {
       this.#ended = true;
     }
+  }
+
+  async #waitForWindow(): Promise<void> {
+    while (this.#unacknowledgedBytes >= this.#windowBytes && this.#segments.size > 0 && !this.#hasFailed())
+      await Promise.race(this.#segments);
+  }
+
+  /** A method, because the compiler would assume that a property has not changed. */
+  #hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  #adaptWindow(acknowledgedAfterMs: number): void {
+    if (acknowledgedAfterMs < FAST_MS) this.#windowBytes = Math.min(this.#windowBytes * 2, SEND_WINDOW_BYTES);
+    if (acknowledgedAfterMs > SLOW_MS) this.#windowBytes = Math.max(this.#windowBytes / 2, MIN_WINDOW_BYTES);
   }
 
   #createPublisher(): ReturnType<Bus['objects']['publisher']> {
@@ -107,7 +138,10 @@ export class RangeSender {
   /** Requests the acknowledgement of a segment (CHUNK) after all of its chunks have been sent. */
   #sendSegment(range: ByteRange, chunks: readonly Uint8Array[], onAcknowledged: () => void): void {
     const awaitAcknowledgement = async (): Promise<void> => {
+      const { clock } = this.#options;
+      const sentAt = clock.monotonicMs();
       const answer = await this.#requestChunk(range);
+      this.#adaptWindow(clock.monotonicMs() - sentAt);
       if (answer.verb === 'FETCH' && answer.offset < range.end) {
         throw new PiwError('PIW_OBJECT_BROKEN', `the bytes from offset ${answer.offset} on were lost`);
       }
