@@ -14,7 +14,7 @@ by and take over within seconds.
 ${EXIT_CODES}`;
   static override examples = [
     '<%= config.bin %> actor the-oracle -c /etc/piwheels.conf',
-    '<%= config.bin %> actor the_scribe --nats nats://master:secret@10.0.0.1 -o /var/www/piwheels',
+    '<%= config.bin %> actor the_scribe -o /var/www/piwheels',
     '<%= config.bin %> actor --list',
   ];
   static override args = {

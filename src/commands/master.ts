@@ -36,7 +36,7 @@ and the database must already be running; piw initdb creates the tables.
 ${EXIT_CODES}`;
   static override examples = [
     '<%= config.bin %> master -v',
-    '<%= config.bin %> master -d postgres:///piwheels -o /var/www/piwheels --nats nats://master:secret@localhost',
+    '<%= config.bin %> master -d postgres:///piwheels -o /var/www/piwheels',
   ];
   static override flags = {
     dsn: Flags.string({

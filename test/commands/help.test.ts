@@ -52,19 +52,23 @@ void t.test('the help of piw slave states the limits of a build with their units
   t.match(help, '--build-env=NAME=VALUE...');
 });
 
-void t.test('every help fits 80 columns, and has a summary, options and examples', async (t) => {
-  for (const [name, text] of Object.entries(await texts)) {
-    t.same(
-      text.split('\n').filter((line) => line.length > 80),
-      [],
-      `piw ${name}`,
-    );
-    if (/^USAGE\n {2}piw (?:\w+ )?COMMAND/m.test(text) || name === 'exit-codes') continue;
-    t.match(text, /^[A-Z].*\.\n\nUSAGE\n {2}piw .*OPTIONS/s, name);
-    t.match(text, /\nCOMMON OPTIONS\n.*\nEXAMPLES\n {2}(?:\$|CustomLog) /s, name);
-  }
-  t.end();
-});
+void t.test(
+  'every help fits 80 columns, and has a summary, options, and examples without passwords',
+  async (t) => {
+    for (const [name, text] of Object.entries(await texts)) {
+      t.same(
+        text.split('\n').filter((line) => line.length > 80),
+        [],
+        `piw ${name}`,
+      );
+      t.notMatch(text, /:\/\/[^/@\s]*:[^/@\s]+@/, `piw ${name}: a password on a command line`);
+      if (/^USAGE\n {2}piw (?:\w+ )?COMMAND/m.test(text) || name === 'exit-codes') continue;
+      t.match(text, /^[A-Z].*\.\n\nUSAGE\n {2}piw .*OPTIONS/s, name);
+      t.match(text, /\nCOMMON OPTIONS\n.*\nEXAMPLES\n {2}(?:\$|CustomLog) /s, name);
+    }
+    t.end();
+  },
+);
 
 void t.test('every exit code of an error is explained in one place', async (t) => {
   const explained = (await texts)['exit-codes'] ?? '';

@@ -34,6 +34,7 @@ void t.test('piw accepts every command line', async (t) => {
       if (args === undefined) continue;
       count += 1;
       const place = `${page}:${line}: piw ${args.join(' ')}`;
+      t.notMatch(place, /:\/\/[^/@\s]*:[^/@\s]+@/, 'every user of the machine can read a command line');
       const name = commandName(...args);
       if (name === undefined) {
         t.match(args, [/^--(?:help|version)$/], place);
