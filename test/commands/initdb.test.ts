@@ -8,6 +8,8 @@ import { schemaVersion } from '../../src/database/migrations.js';
 import type { Database } from '../../src/database/pool.js';
 import { piwRunner } from '../helpers/command.js';
 import { emptyDatabase } from '../helpers/database.js';
+import { skipUnlessInstalled } from '../helpers/missing.js';
+import { piwOnTerminal } from '../helpers/terminal.js';
 
 t.setTimeout(300_000);
 
@@ -109,3 +111,19 @@ void t.test('a mistake is said at once, with what to do', async (t) => {
   const { code, err } = await piw(...start);
   t.match([code, err], readOnly, 'a master does not start there');
 });
+
+void t.test(
+  'Ctrl+C or Ctrl+D at the question ends the command, and nothing is changed',
+  { skip: skipUnlessInstalled('python3') },
+  async (t) => {
+    const { db, dsn } = await emptyDatabase(t);
+    const master = await ordinaryRole(t, db, dsn);
+    const [interrupted, ended, declined] = await Promise.all(
+      ['\x03', '\x04', 'n\r'].map((keys) => piwOnTerminal(keys, 'initdb', '-d', dsn, '-u', master.name)),
+    );
+    t.match(interrupted, { code: 130, out: /\npiw: interrupted before anything was changed\./ });
+    t.match(ended, { code: 1, out: /piw: nothing was changed\./ });
+    t.match(declined, { code: 1, out: /piw: nothing was changed\./ });
+    t.match(await inspectDatabase(dsn, master.name), { installed: 0 });
+  },
+);
