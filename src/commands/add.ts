@@ -1,6 +1,7 @@
 import { Args, Flags } from '@oclif/core';
 import { PiwError } from '../errors.js';
-import { createChaseClient, parsePackageName } from './administer.js';
+import { ShortText, Text, Time, Version } from '../model/fields.js';
+import { checkArguments, createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { queueFlags } from './piwheels-queues.js';
 
@@ -85,6 +86,14 @@ ${EXIT_CODES}`;
         `--released ${JSON.stringify(flags.released)}: must be a time such as 2021-05-05T14:18:17Z`,
       );
     }
+    checkArguments(
+      ['VERSION', Version, args.version],
+      ['--description', Text, flags.description],
+      ['--skip', ShortText, flags.skip],
+      ['--yank', ShortText, flags.yank],
+      ['--released', Time, released],
+      ...(flags.alias ?? []).map((alias) => ['--alias', ShortText, alias] as const),
+    );
     const bus = await this.connect(this.settings(flags));
     try {
       const chaseClient = createChaseClient(bus);
@@ -108,11 +117,12 @@ ${EXIT_CODES}`;
     } finally {
       await bus.drain();
     }
-    this.log(
+    const subject = args.version === undefined ? name : `${name} ${args.version}`;
+    const next =
       args.version === undefined
-        ? `${name} is registered. The farm builds the versions that you add or that the followed index has.`
-        : `${name} ${args.version} is registered. piw queue ${name} shows where it stands.`,
-    );
+        ? 'The farm builds the versions that you add or that the followed index has.'
+        : `piw queue ${name} shows where it stands.`;
+    this.log(`${subject} is registered. ${flags.skip === undefined ? next : 'It is not built.'}`);
     return { package: name, version: args.version ?? null };
   }
 }

@@ -3,7 +3,8 @@ import { formatQuantity, parseDuration } from '../units.js';
 import { PiwError } from '../errors.js';
 import type { FailedBuild, FailureFilter } from '../protocols/retry.js';
 import { FAILURES } from '../failures/classes.js';
-import { createChaseClient, parsePackageName, type ChaseClient } from './administer.js';
+import { ShortText, Tag, Time, Version } from '../model/fields.js';
+import { checkArguments, createChaseClient, parsePackageName, type ChaseClient } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './confirm.js';
 import { formatTable } from '../monitor/table.js';
@@ -100,6 +101,15 @@ ${EXIT_CODES}`;
         'select builds by a package or an option, or pass --all for every failed build, but not both',
       );
     if (filter.text === '') throw new PiwError('PIW_USAGE', '--text must not be empty');
+    checkArguments(
+      ['VERSION', Version, filter.version],
+      ['--slave', ShortText, filter.slave],
+      ['--since', Time, filter.since],
+      ['--until', Time, filter.until],
+      ['--abi', Tag, filter.abi],
+      ['--platform', Tag, filter.platform],
+      ['--text', ShortText, filter.text],
+    );
     const dryRun = flags['dry-run'];
     const bus = await this.connect(this.settings(flags));
     try {
@@ -108,10 +118,8 @@ ${EXIT_CODES}`;
         const preview = await this.#requestAllPages(chaseClient, filter, true);
         this.#printSummary(preview, dryRun ? 'would be requeued' : 'will be requeued');
         if (dryRun) return { ...toJsonResult(preview), dry_run: true };
-        if (
-          preview.total > 0 &&
-          !(await confirm(`Put ${formatBuildCount(preview.total)} back into the queue?`))
-        )
+        if (preview.total === 0) return { ...toJsonResult(preview), dry_run: false };
+        if (!(await confirm(`Put ${formatBuildCount(preview.total)} back into the queue?`)))
           throw new PiwError('PIW_UNCONFIRMED', 'nothing was requeued');
       }
       const done = await this.#requestAllPages(chaseClient, filter, false);

@@ -174,6 +174,7 @@ void t.test('piw retry asks for confirmation, and rejects invalid arguments', as
     t.equal(ran.code, code, args.join(' '));
     t.match(ran.err, err, args.join(' '));
   }
+  t.match(await piw('retry', '--text', 'in no log'), { code: 0, out: 'No failed build matches.\n' });
   t.match(
     await retry(piw, '--all', '--dry-run'),
     { builds: 4 },

@@ -1,4 +1,6 @@
 import { Args, Flags } from '@oclif/core';
+import { ShortText } from '../../model/fields.js';
+import { checkArguments } from '../administer.js';
 import { EXIT_CODES, PiwCommand } from '../base.js';
 import {
   TARGET_CHANGE_OPTIONS,
@@ -29,6 +31,7 @@ ${EXIT_CODES}`;
 
   async run(): Promise<unknown> {
     const { args, flags } = await this.parse(AbiSkip);
+    checkArguments(['--reason', ShortText, flags.reason]);
     const bus = await this.connect(this.settings(flags));
     try {
       const oracleClient = createOracleClient(bus);
