@@ -106,7 +106,9 @@ export class MrChase extends Actor {
 
   async #addVersion(request: Body<typeof chase.verbs, 'ADDVER'>): Promise<void> {
     const { package: name, version, released, skip, unskip, yanked, unyank, aliases } = request;
-    await this.#farm.requireExists(name, null);
+    const { exists } = await this.#farm.oracle.request('PKGEXISTS', { package: name });
+    if (!exists)
+      throw new PiwError('PIW_UNKNOWN_PACKAGE', `there is no package ${name} yet; piw add ${name} adds it`);
     if (aliases.length > 0)
       await this.#farm.oracle.request('NEWPKG', { package: name, description: null, origin: 'add', aliases });
     const release = {

@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Args, Flags } from '@oclif/core';
 import { IMPORT_USER } from '../../actors/mr-chase/imports.js';
+import type { Bus } from '../bus/bus.js';
 import { systemClock } from '../concurrency/clock.js';
 import { fileReader } from '../transfer/file-reader.js';
 import { sendFile } from '../transfer/send-file.js';
@@ -15,7 +16,9 @@ import type { Answer } from '../protocols/protocol.js';
 import { fileToMessage } from '../model/file-state.js';
 import { parseWheelName } from '../wheels/tags.js';
 import { describeWheel } from '../wheels/wheel.js';
-import { createChaseClient, parsePackageName } from './administer.js';
+import { BuildOutput, Seconds, Tag, Version } from '../model/fields.js';
+import { createOracleClient } from './abi/target.js';
+import { checkArguments, createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './confirm.js';
 import { queueFlags } from './piwheels-queues.js';
@@ -66,6 +69,11 @@ ${EXIT_CODES}`;
         'PIW_USAGE',
         `--duration "${flags.duration}": must be a duration such as 90m or 45s`,
       );
+    checkArguments(
+      ['--package-version', Version, flags['package-version']],
+      ['--abi', Tag, flags.abi],
+      ['--duration', Seconds, duration],
+    );
     const paths = argv as string[];
     refuseSameNames(paths);
     await refuseUnreadable(paths);
@@ -77,16 +85,17 @@ ${EXIT_CODES}`;
     const version = flags['package-version'] ?? first.package_version_tag;
     const output =
       flags.output === undefined ? 'Imported manually by piw import.\n' : await readBuildLog(flags.output);
-    if (
-      !flags.yes &&
-      !(await confirm(`Import ${files.map(({ path }) => basename(path)).join(', ')} as ${name} ${version}?`))
-    ) {
-      throw new PiwError('PIW_UNCONFIRMED', 'nothing was imported');
-    }
+    checkArguments(['--output', BuildOutput, output]);
     const bus = await this.connect(this.settings(flags));
     let published: readonly string[];
     let arePublished = false;
     try {
+      if (!flags.yes) {
+        await requireAbi(bus, flags.abi);
+        const names = files.map(({ path }) => basename(path)).join(', ');
+        if (!(await confirm(`Import ${names} as ${name} ${version}?`)))
+          throw new PiwError('PIW_UNCONFIRMED', 'nothing was imported');
+      }
       const session = randomBytes(8).toString('hex');
       const chaseClient = createChaseClient(bus);
       const warn = (text: string): void => {
@@ -182,6 +191,16 @@ function refuseSameNames(paths: readonly string[]): void {
       'PIW_USAGE',
       `${name} is given twice; give it once, or import files of the same name one after the other`,
     );
+}
+
+/** Throws PIW_UNKNOWN_TARGET unless the ABI, or any if there is none given, is registered. */
+async function requireAbi(bus: Bus, abi: string | undefined): Promise<void> {
+  const { targets } = await createOracleClient(bus).request('GETABIS', {});
+  if (targets.some((target) => abi === undefined || target.abi === abi)) return;
+  throw new PiwError(
+    'PIW_UNKNOWN_TARGET',
+    abi === undefined ? 'no ABI is registered' : `the ABI ${abi} is not registered`,
+  );
 }
 
 /** Throws PIW_USAGE if one of the files can't be read. */

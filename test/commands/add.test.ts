@@ -23,7 +23,7 @@ void t.test('packages and versions are added and updated as the options say', as
   t.same(await piw('add', 'Demo_Tool', '1.0'), {
     code: 1,
     out: '',
-    err: 'piw: there is no package demo-tool. Check the name.\n',
+    err: 'piw: there is no package demo-tool yet; piw add demo-tool adds it. Check the name.\n',
   });
   t.same(await piw('add', 'Demo_Tool', '-d', 'Shows it.', '-a', 'A.demo', '--alias', 'B-demo'), {
     code: 0,
@@ -38,7 +38,10 @@ void t.test('packages and versions are added and updated as the options say', as
     origin: 'add',
   };
   t.same(await packageRow(), added);
-  t.match(await piw('add', 'demo-tool', '--skip', 'built elsewhere'), { code: 0 });
+  t.match(await piw('add', 'demo-tool', '--skip', 'built elsewhere'), {
+    code: 0,
+    out: 'demo-tool is registered. It is not built.\n',
+  });
   t.same(await packageRow(), { ...added, skip: 'built elsewhere' }, 'what is not named stays');
 
   t.match(await piw('add', 'demo-tool', '1.0', '--released', '2021-05-05T14:18:17Z'), {

@@ -265,6 +265,7 @@ void t.test('--delete deletes the files of a successful import, and of no other'
   const { piw, folder, builds } = await setUpImports(t);
   const wheel = await makeWheel(folder);
   const failures = [
+    [['--abi', 'cp398', wheel], 1, /^piw: the ABI cp398 is not registered\./],
     [['-d', wheel], 1, /^piw: nothing was imported\. Answer y at the terminal, or pass --yes\./],
     [['-y', '-d', '--abi', 'cp399', wheel], 1, /^piw: the ABI cp399 is not registered\. /],
     [['-y', '-d', '--output', join(folder, 'none.txt'), wheel], 2, /none\.txt can't be read/],
