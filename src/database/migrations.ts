@@ -22,24 +22,45 @@ function migrations(): readonly { readonly number: number; readonly sql: () => s
 export const schemaVersion = (): number => migrations().at(-1)?.number ?? 0;
 
 /**
- * Returns the schema version of the database; 0 if it has no tables yet. Throws PIW_DATABASE_FOREIGN if its tables are
- * not piw's.
+ * Returns the schema version of the database; 0 if it has no tables yet, but for those of extensions. Throws
+ * PIW_DATABASE_FOREIGN if its tables are not piw's, and PIW_DATABASE_VERSION if our role may not read them.
  */
 export async function installedVersion(db: Queryable): Promise<number> {
-  const columns = await db.query<{ table_name: string; column_name: string }>(
-    `select table_name, column_name from information_schema.columns
-     where table_schema = current_schema() and table_name in ('configuration', 'build_abis', 'packages')`,
+  const tables = await db.query<{
+    database: string;
+    name: string;
+    readable: boolean;
+    columns: readonly string[];
+  }>(
+    `select current_database() as database, relname as name, has_table_privilege(oid, 'select') as readable,
+       array(select attname::text from pg_attribute where attrelid = c.oid and attnum > 0) as columns
+     from pg_class c
+     where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'm', 'f')
+       and not exists (select 1 from pg_depend
+         where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e')
+     order by relname`,
   );
-  if (columns.length === 0) return 0;
-  if (!columns.some(({ column_name }) => column_name === 'schema_version')) {
-    const isPiwheels = columns.some(({ table_name }) => table_name === 'build_abis');
+  const [example] = tables;
+  if (example === undefined) return 0;
+  const configurationTable = tables.find(({ name }) => name === 'configuration');
+  const configuration = configurationTable?.columns ?? [];
+  if (!configuration.includes('schema_version')) {
+    const isPiwheels =
+      tables.some(({ name }) => name === 'build_abis') ||
+      (configuration.includes('version') && tables.some(({ name }) => name === 'packages'));
+    const whose = isPiwheels
+      ? 'belongs to piwheels'
+      : `contains tables of another program, for example ${example.name}`;
     throw new PiwError(
       'PIW_DATABASE_FOREIGN',
-      isPiwheels
-        ? 'this database belongs to piwheels, and was not changed'
-        : 'this database contains tables of another program, and was not changed',
+      `the database ${example.database} ${whose}, and was not changed`,
     );
   }
+  if (configurationTable?.readable === false)
+    throw new PiwError(
+      'PIW_DATABASE_VERSION',
+      `our role may not read the tables of the database ${example.database}`,
+    );
   const [row] = await db.query<{ schema_version: number }>('select schema_version from configuration');
   return row?.schema_version ?? 0;
 }

@@ -113,6 +113,32 @@ void t.test('a mistake is said at once, with what to do', async (t) => {
 });
 
 void t.test(
+  'a database with any table of another program is refused; extensions have tables, too',
+  async (t) => {
+    const { db, dsn } = await emptyDatabase(t);
+    const master = await ordinaryRole(t, db, dsn);
+    await db.query('create table builds (mine int)');
+    const { code, err } = await piw('initdb', '-d', dsn, '-u', master.name, '-y');
+    t.equal(code, 6);
+    t.match(
+      err,
+      /contains tables of another program, for example builds, and was not changed\. .* of its own\.\n$/,
+    );
+    t.same(
+      await db.query('select relname from pg_class where relnamespace = current_schema()::regnamespace'),
+      [{ relname: 'builds' }],
+    );
+    await db.query('drop table builds');
+    const [extension] = await db.query<{ name: string }>(
+      `select name from pg_available_extensions where name = 'pg_stat_statements'`,
+    );
+    if (extension === undefined) return;
+    await db.query('create extension pg_stat_statements');
+    t.match(await inspectDatabase(dsn, master.name), { installed: 0 });
+  },
+);
+
+void t.test(
   'Ctrl+C or Ctrl+D at the question ends the command, and nothing is changed',
   { skip: skipUnlessInstalled('python3') },
   async (t) => {

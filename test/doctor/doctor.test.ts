@@ -205,7 +205,7 @@ void t.test('faults of the database', async (t) => {
     new RegExp(`^schema: the database is at schema version ${schemaVersion() + 1},`),
   ]);
   await db.query('alter table configuration drop column schema_version');
-  await expectDatabase({}, [/^schema: this database contains tables of another program/]);
+  await expectDatabase({}, [/^schema: the database \w+ contains tables of another program/]);
 });
 
 void t.test('faults of NATS, of the output path and of a farm that does not run', async (t) => {

@@ -315,7 +315,7 @@ const DATABASE_FAULTS: readonly Fault[] = [
     break: (site) => withTables(site, 'foreign_one', 'create table packages (id int)'),
     settings: (site) => dsnWith(site, (url) => (url.pathname = '/foreign_one')),
     restore: (site) => dropDatabase(site, 'foreign_one'),
-    problem: /^schema: this database contains tables of another program/,
+    problem: /^schema: the database \w+ contains tables of another program/,
     fix: /^sudo -u postgres createdb .*-E UTF8 -T template0 piw, and set dsn/,
   },
   {
@@ -324,7 +324,7 @@ const DATABASE_FAULTS: readonly Fault[] = [
     break: (site) => withTables(site, 'pw', 'create table build_abis (abi_tag varchar)'),
     settings: (site) => dsnWith(site, (url) => (url.pathname = '/pw')),
     restore: (site) => dropDatabase(site, 'pw'),
-    problem: /^schema: this database belongs to piwheels/,
+    problem: /^schema: the database \w+ belongs to piwheels/,
     fix: /^sudo -u postgres createdb .*-E UTF8 -T template0 piw, and set dsn/,
   },
   {
