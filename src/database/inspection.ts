@@ -1,6 +1,7 @@
 import { PiwError } from '../errors.js';
 import { installedVersion, newerError, noRoleError, schemaVersion } from './migrations.js';
 import { Database, type SqlRow } from './pool.js';
+import { hasMasterRights } from './rights.js';
 import { refuseReadOnly } from './role.js';
 
 /** What piw initdb finds before it changes anything. */
@@ -24,7 +25,6 @@ interface RolesRow extends SqlRow {
   readonly not_ours: string | null;
   readonly user_exists: boolean;
   readonly user_is_superuser: boolean;
-  readonly user_has_rights: boolean;
 }
 
 /**
@@ -39,16 +39,14 @@ export async function inspectDatabase(dsn: string, user: string): Promise<Databa
     if (installed > required) throw newerError(installed, required);
     const [row] = await db.query<RolesRow>(
       `with ours as (
-         select oid, relname, relowner from pg_class
+         select relname, relowner from pg_class
          where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')
-       ), master as (select oid, rolsuper from pg_roles where rolname = $1)
+       ), master as (select rolsuper from pg_roles where rolname = $1)
        select current_database() as database, current_user as role,
          has_schema_privilege(current_schema(), 'create') as may_create,
          (select relname from ours where not pg_has_role(relowner, 'usage') order by relname limit 1) as not_ours,
          exists (select 1 from master) as user_exists,
-         coalesce((select rolsuper from master), false) as user_is_superuser,
-         not exists (select 1 from ours, master
-           where not has_table_privilege(master.oid, ours.oid, 'select, insert, update, delete')) as user_has_rights`,
+         coalesce((select rolsuper from master), false) as user_is_superuser`,
       [user],
     );
     if (!row) throw new Error('the query for roles returned no row');
@@ -71,7 +69,7 @@ export async function inspectDatabase(dsn: string, user: string): Promise<Databa
       required,
       user,
       userIsSuperuser: row.user_is_superuser,
-      userHasRights: installed > 0 && row.user_has_rights,
+      userHasRights: installed > 0 && (await hasMasterRights(db, user)),
     };
   } finally {
     await db.close();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { PiwError } from '../errors.js';
 import { Database, type Queryable } from './pool.js';
 import { ROOT } from '../root.js';
+import { grantMasterRights } from './rights.js';
 
 const MIGRATIONS_FOLDER = `${ROOT}sql/`;
 
@@ -142,17 +143,10 @@ export async function completeInstallation(db: Queryable, user: string): Promise
 }
 
 async function grantPrivileges(db: Queryable, user: string): Promise<void> {
-  const [role] = await db.query<{ me: boolean; quoted: string; schema: string }>(
-    `select rolname = current_user as me, quote_ident(rolname) as quoted, quote_ident(current_schema()) as schema
-     from pg_roles where rolname = $1`,
+  const [role] = await db.query<{ me: boolean }>(
+    `select rolname = current_user as me from pg_roles where rolname = $1`,
     [user],
   );
   if (!role) throw noRoleError(user);
-  if (role.me) return;
-  await db.query(`grant usage on schema ${role.schema} to ${role.quoted}`);
-  await db.query(
-    `grant select, insert, update, delete on all tables in schema ${role.schema} to ${role.quoted}`,
-  );
-  await db.query(`grant usage, select, update on all sequences in schema ${role.schema} to ${role.quoted}`);
-  await db.query(`grant execute on all functions in schema ${role.schema} to ${role.quoted}`);
+  if (!role.me) await grantMasterRights(db, user);
 }

@@ -1,5 +1,6 @@
 import { PiwError } from '../errors.js';
-import type { Queryable } from './pool.js';
+import type { Queryable, SqlRow } from './pool.js';
+import { hasMasterRights } from './rights.js';
 
 /** Throws PIW_SUPERUSER if the role is a superuser: the farm's processes must have limited rights. */
 export async function refuseSuperuser(db: Queryable): Promise<void> {
@@ -9,13 +10,10 @@ export async function refuseSuperuser(db: Queryable): Promise<void> {
   if (row?.super !== false) throw new PiwError('PIW_SUPERUSER', "the DSN's role is a PostgreSQL superuser");
 }
 
-/** Returns whether our role may not write to one of the tables of a farm. */
+/** Returns whether our role lacks a right on one of the tables of a farm. */
 export async function lacksPrivileges(db: Queryable): Promise<boolean> {
-  const rows = await db.query(
-    `select 1 from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')
-       and not has_table_privilege(oid, 'select, insert, update, delete') limit 1`,
-  );
-  return rows.length > 0;
+  const [row] = await db.query<SqlRow & { readonly role: string }>('select current_user as role');
+  return row !== undefined && !(await hasMasterRights(db, row.role));
 }
 
 /** Returns the time of the database's clock, milliseconds since 1970. */
