@@ -524,8 +524,7 @@ function writeServers(path: string, logs: string, binary: string, network: Virtu
   const servers = hosts.map((host) => new NetworkServer(binary, join(files, host.address), host, logs));
   const leaf = small ? undefined : new NetworkServer(binary, join(files, SITE), network.host(SITE), logs);
   leaf?.host.limitRate(SITE_MEGABITS);
-  const [, masterAddress = ''] =
-    /^nats = (.*)$/m.exec(readFileSync(join(files, 'master.conf'), 'utf8')) ?? [];
+  const masterAddress = readFileSync(join(files, 'piwheels.nats'), 'utf8').trim();
   return { servers, leaf, masterAddress };
 }
 

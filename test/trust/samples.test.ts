@@ -1,9 +1,16 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectWithTls } from 'node:tls';
+import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { Bus } from '../../src/bus/bus.js';
 import { messageBucket } from '../../src/bus/claims.js';
 import { generateUserKey } from '../../src/bus/nkey.js';
+import type { TlsFiles } from '../../src/bus/security.js';
 import { freePort } from '../../src/servers/ports.js';
 import { formatAccounts } from '../../src/servers/nats-accounts.js';
 import { chunkBucket } from '../../src/transfer/chunk-bucket.js';
@@ -11,9 +18,12 @@ import { SlaveUsers } from '../../src/commands/slaves/user-file.js';
 import { deferred } from '../../src/concurrency/deferred.js';
 import { until } from '../helpers/bus.js';
 import { succeedingBuild, testMaster, testSlave, type BuildStub } from '../helpers/master.js';
+import { skipUnlessInstalled } from '../helpers/missing.js';
 import { SAMPLE_PASSWORDS, startSampleServer } from '../helpers/nats.js';
 
 t.setTimeout(120_000);
+
+const CLUSTER_FILES = fileURLToPath(new URL('../../../config/nats/cluster-files.sh', import.meta.url));
 
 const localAddress = (port: number) => `127.0.0.1:${port}`;
 
@@ -30,9 +40,10 @@ function addSlave(server: { folder: string; pid: number }, name: string) {
     added: 'now',
   });
   process.kill(server.pid, 'SIGHUP');
-  return (address: string): Promise<Bus> =>
+  return (address: string, tls: TlsFiles = {}): Promise<Bus> =>
     Bus.connect({
       address,
+      tls,
       seed,
       name,
       inboxPrefix: `_INBOX_${name}`,
@@ -215,6 +226,92 @@ void t.test('a cluster of three works without one of them', async (t) => {
   await subscription.stop();
   await answering;
 });
+
+/**
+ * Completes a TLS handshake without a certificate, after the server's INFO if it sends one first; returns the server's
+ * objection.
+ */
+async function objectionWithoutCertificate(
+  host: string,
+  port: number,
+  ca: string,
+  infoFirst: boolean,
+): Promise<string> {
+  const socket = connect(port, host);
+  await once(socket, infoFirst ? 'data' : 'connect');
+  const secured = connectWithTls({ socket, ca: readFileSync(ca), checkServerIdentity: () => undefined });
+  const objection = new Promise<string>((resolve) => {
+    secured.on('error', ({ message }) => {
+      resolve(message);
+    });
+    secured.once('close', () => {
+      resolve('none');
+    });
+  });
+  secured.resume();
+  const message = await objection;
+  socket.destroy();
+  return message;
+}
+
+void t.test(
+  'the servers of a cluster, and its leaf nodes, connect to each other by TLS and with certificates alone',
+  { skip: skipUnlessInstalled('openssl') },
+  async (t) => {
+    const base = mkdtempSync(join(tmpdir(), 'piw-cluster-tls-'));
+    const [files, authority] = [join(base, 'files'), join(base, 'authority')];
+    // Each host has an address of its own for the ports that they have in common.
+    const hosts = ['127.0.0.1', '127.0.0.2', '127.0.0.3'];
+    const site = '127.0.0.4';
+    const [port, routePort, leafPort] = [await freePort(), await freePort(), await freePort()];
+    execFileSync('sh', [CLUSTER_FILES, '--authority', authority, files, ...hosts, site]);
+    const start = (host: string) => {
+      const environment = join(files, host, 'nats-server.env');
+      const variables = existsSync(environment) ? readFileSync(environment, 'utf8').trim().split('\n') : [];
+      return startSampleServer(
+        t,
+        'nats-server.conf',
+        (folder) => ({
+          '0.0.0.0:': `${host}:`,
+          ':4222"': `:${port}"`,
+          ':6222"': `:${routePort}"`,
+          ':7422"': `:${leafPort}"`,
+          '/etc/nats': folder,
+          '/run/nats': folder,
+          '/var/lib/nats': join(folder, 'js'),
+        }),
+        Object.fromEntries(variables.map((line) => line.split('=', 2) as [string, string])),
+        join(files, host),
+      );
+    };
+    const servers = await Promise.all(hosts.map(start));
+    const leaf = await start(site);
+    const tls = { ca: join(authority, 'ca.pem') };
+    await until(() => servers.some(({ log }) => log().includes('JetStream cluster new metadata leader')));
+    const address = readFileSync(join(files, 'piwheels.nats'), 'utf8').trim();
+    const master = await Bus.connect({
+      address: address.replace(/@.*/, `@${hosts.map((host) => `${host}:${port}`).join(',')}`),
+      name: 'master',
+      tls,
+      patienceMs: 10_000,
+    });
+    t.teardown(() => master.drain());
+    const connectFar = addSlave(leaf, 'far');
+    await until(() => leaf.log().includes('Leafnode connection created'));
+    const slave = await connectEventually(t, () => connectFar(`tls://${site}:${port}`, tls));
+    await exchangeMessages(t, master, slave, 'far');
+    await t.rejects(connectFar(`nats://${site}:${port}`), { code: 'PIW_UNREACHABLE' }, 'its slaves need TLS');
+    for (const [whose, serverPort, infoFirst] of [
+      ['another server', routePort, false],
+      ['a leaf node', leafPort, true],
+    ] as const)
+      t.match(
+        await objectionWithoutCertificate(hosts[0] ?? '', serverPort, tls.ca, infoFirst),
+        /certificate required|bad certificate/,
+        `${whose} needs a certificate`,
+      );
+  },
+);
 
 void t.test('the samples have the same accounts as the server of piw farm', (t) => {
   const sample = readFileSync(new URL('../../../config/nats/accounts.conf', import.meta.url), 'utf8');
