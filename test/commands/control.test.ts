@@ -1,12 +1,6 @@
 import t from 'tap';
-import { controlDesk } from '../../actors/cast.js';
-import { runActor } from '../../src/actor/run.js';
-import { deferred } from '../../src/concurrency/deferred.js';
-import { createLog } from '../../src/log.js';
-import { discoverFarm, type FarmIdentity } from '../../src/actor/identity.js';
-import { loadSettings } from '../../src/settings/load.js';
-import { testBus, until } from '../helpers/bus.js';
 import { piwRunner, runTasks } from '../helpers/command.js';
+import { runControlDesk } from '../helpers/control-desk.js';
 import { testDatabase } from '../helpers/database.js';
 
 t.setTimeout(300_000);
@@ -14,26 +8,7 @@ t.setTimeout(300_000);
 void t.test('the farm is paused, says so at once, is resumed, and quits', async (t) => {
   const { db, dsn } = await testDatabase(t);
   const settings = runTasks(t, ['the-oracle', 'mr-chase'], { dsn });
-  const quit = deferred();
-  const controller = new AbortController();
-  const bus = await testBus(t, settings.prefix);
-  let identity: FarmIdentity | undefined;
-  await until(async () => (identity = await discoverFarm(bus)) !== undefined);
-  if (identity === undefined) throw new Error('the Oracle has not joined');
-  const desk = runActor(
-    controlDesk({ quit: quit.resolve, isStarting: () => false, identity }),
-    loadSettings(settings, '/dev/null'),
-    {
-      bus: { address: settings.nats, name: 'master', prefix: settings.prefix },
-      log: createLog('master', 'warning', () => undefined),
-      signal: controller.signal,
-      supervised: true,
-    },
-  );
-  t.teardown(async () => {
-    controller.abort();
-    await desk;
-  });
+  const { quit } = await runControlDesk(t, settings);
   const piw = piwRunner(settings);
   t.same(JSON.parse((await piw('pause', '--json')).out), { task: null, paused: true });
 
@@ -56,7 +31,7 @@ void t.test('the farm is paused, says so at once, is resumed, and quits', async 
   t.same([unconfirmed.code, unconfirmed.out], [1, '']);
   t.match(unconfirmed.err, 'piw: the farm was not ended.');
   t.match((await piw('quit', '-y')).out, 'The farm is ending.');
-  await quit.promise;
+  await quit;
 });
 
 void t.test('without a master, an order fails soon and says so', async (t) => {

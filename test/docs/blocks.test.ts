@@ -1,17 +1,23 @@
-/** The shell blocks of the front page and of the chapters: what a reader pastes is valid, and piw accepts it. */
+/** The shell blocks of the front page and of the chapters: what a reader pastes is valid, piw accepts it, and it is run. */
 import { execFileSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { checkCommandLine } from '../../src/commands/command-line.js';
 import { COMMAND_LOADERS } from '../../src/commands/loaders.js';
 import { commandName } from '../../src/commands/names.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
-import { commandLines, piwArguments, shellBlocks, withoutPlaceholders } from './blocks.js';
+import { commandLines, piwArguments, withoutPlaceholders } from './blocks.js';
+import { allBlocks, reasonNotRun, rowsWithoutBlock, runnersOf } from './runners.js';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
-const CHAPTERS = readdirSync(`${ROOT}docs`).filter((name) => name.endsWith('.md'));
-const BLOCKS = ['README.md', ...CHAPTERS.map((name) => `docs/${name}`)].flatMap(shellBlocks);
+const BLOCKS = allBlocks();
+
+t.test('each block is run, or there is a reason why it is not', (t) => {
+  for (const block of BLOCKS) {
+    const count = reasonNotRun(block) === null ? runnersOf(block).length : 1;
+    t.equal(count, 1, `${block.page}:${block.line}: number of tests that run it (test/docs/runners.ts)`);
+  }
+  t.same(rowsWithoutBlock(), []);
+  t.end();
+});
 
 t.test('bash parses every block', { skip: skipUnlessInstalled('bash') }, (t) => {
   t.ok(BLOCKS.length > 50, `${BLOCKS.length} blocks`);
