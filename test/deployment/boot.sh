@@ -13,6 +13,10 @@ chmod 755 "$root/run"
 mkdir -p "$root/run/lock" "$root/mnt/scp" "$root/home/admin" "$root${BASE%/*}"
 mount --bind "${BASE%/*}" "$root${BASE%/*}"
 mount --bind "$OWN_HOME" "$root/home/admin"
+if [ -n "$SHARED" ]; then
+  mkdir -p "$root/var/www/piwheels"
+  mount --bind "$SHARED" "$root/var/www/piwheels"
+fi
 echo "$HOMES" | while read -r machine home; do
   mkdir -p "$root/mnt/scp/$machine"
   mount --bind "$home" "$root/mnt/scp/$machine"
@@ -20,13 +24,14 @@ done
 hostname "${FQDN%%.*}"
 cp "$BASE/resolv.conf" "$root/etc/resolv.conf"
 echo "127.0.0.1 localhost" > "$root/etc/hosts"
-echo "127.0.0.1 wheels.farm.test wheels pi4" >> "$root/etc/hosts"
+echo "$HOSTS" >> "$root/etc/hosts"
 printf '%s' "$SYSTEMCTL" > "$root/usr/local/bin/systemctl"
 cat > "$root/usr/local/bin/scp" << 'END'
 #!/bin/bash
-# scp FILE... HOST: to another clean machine.
-host=${!#}
-cp -- "${@:1:$#-1}" "/mnt/scp/${host%:}/"
+# scp [-r] FILE... HOST:[NAME]: to the home of another clean machine's admin.
+[ "$1" != -r ] || shift
+target=${!#}
+cp -r -- "${@:1:$#-1}" "/mnt/scp/${target%%:*}/${target#*:}"
 END
 printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/local/bin/systemctl" "$root/usr/local/bin/scp" "$root/usr/sbin/policy-rc.d"

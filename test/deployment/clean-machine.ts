@@ -13,9 +13,25 @@ const PROXY_VARIABLES = /^(?:https?|no)_proxy$/i;
 /** The variable by which the master trusts what this machine trusts between it and PyPI, for services alone. */
 const SERVICE_VARIABLES = /^NODE_EXTRA_CA_CERTS$/;
 
+export interface CleanMachineOptions {
+  readonly name: string;
+  /** Its full name; its host name is the part before the first dot. */
+  readonly fqdn: string;
+  /** The lines of its /etc/hosts after that of localhost. */
+  readonly hosts: readonly string[];
+  /** The folder of its log, and of everything else that it writes. */
+  readonly folder: string;
+  /** A folder for each machine, by its name: the home of its `admin`. */
+  readonly homes: Readonly<Record<string, string>>;
+  /** A folder that several machines share, as /var/www/piwheels. */
+  readonly shared?: string;
+  /** The beginning of a command line that runs the rest in a network of its own; by default, this machine's is used. */
+  readonly launcher?: readonly string[];
+}
+
 /**
  * A machine for one chapter: this machine's files under an overlay, so that nothing that happens there stays; mounts,
- * processes and a host name of its own; this machine's network. It has a user `admin` who may use sudo, whose shell
+ * processes and a host name of its own; this machine's network or one of its own. It has a user `admin` who may use sudo, whose shell
  * runs the chapter's blocks. Two programs there are stand-ins: systemctl (systemctl.ts), and scp, which copies to the
  * `admin` of another clean machine.
  *
@@ -33,25 +49,23 @@ export class CleanMachine {
     private readonly pid: number,
   ) {}
 
-  /** `homes` has a folder for each machine, by its name: the home of its `admin`. */
-  static async start(
-    name: string,
-    fqdn: string,
-    folder: string,
-    homes: Readonly<Record<string, string>>,
-  ): Promise<CleanMachine> {
+  static async start(options: CleanMachineOptions): Promise<CleanMachine> {
+    const { name, fqdn, hosts, folder, homes, shared = '', launcher = [] } = options;
     const base = mkdtempSync(join(folder, `${name}-`));
     const namespaces = ['--mount', '--uts', '--pid', '--fork', '--kill-child', '--propagation', 'private'];
-    const holder = spawn('unshare', [...namespaces, 'bash', '-eu', `${SCRIPTS}boot.sh`], {
+    const command = [...launcher, 'unshare', ...namespaces, 'bash', '-eu', `${SCRIPTS}boot.sh`];
+    const holder = spawn(command[0] ?? '', command.slice(1), {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: {
         PATH: process.env['PATH'],
         BASE: base,
         FQDN: fqdn,
+        HOSTS: hosts.join('\n'),
         HOMES: Object.entries(homes)
           .map(([machine, home]) => `${machine} ${home}`)
           .join('\n'),
         OWN_HOME: homes[name],
+        SHARED: shared,
         SYSTEMCTL: `#!/bin/sh\nexec '${process.execPath}' '${SYSTEMCTL}' "$@"\n`,
       },
     });
@@ -152,7 +166,7 @@ export class CleanMachine {
   }
 
   #namespaces(): readonly string[] {
-    return ['--target', String(this.pid), '--mount', '--uts', '--pid', '--'];
+    return ['--target', String(this.pid), '--mount', '--uts', '--net', '--pid', '--'];
   }
 
   /** Ends all processes of the machine; its files are gone with them. */

@@ -12,75 +12,22 @@
  * by a stand-in (systemctl.ts). A block after `<!-- not run: REASON -->` is not run. Prints a line for each block; exits with 1 if
  * one fails, or with 0 and a line that begins with `skipped` if this is not root on Debian.
  */
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { shellBlocks, type ShellBlock } from '../docs/blocks.js';
+import { RUN_DOCS } from '../docs/runners.js';
+import { BlockFailed, blocksUnder, check, copyClone, report, reportEnd, runBlock } from './chapters.js';
 import { CleanMachine } from './clean-machine.js';
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const { values: options } = parseArgs({ options: { 'keep-logs': { type: 'boolean', default: false } } });
 const PORTS = [80, 443, 4222, 5432];
+/** The names of both machines, which share this machine's network. */
+const HOSTS = ['127.0.0.1 wheels.farm.test wheels pi4'];
 /** The heading of the server's chapter after which the builder's chapter is run. */
 const BUILDER_AFTER = 'The first builder';
-const LOG_LINES_SHOWN = 60;
-
-let failures = 0;
-
-function report(ok: boolean, text: string, startMs: number): void {
-  const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-  process.stdout.write(`${ok ? 'ok    ' : 'FAILED'} ${text} (${seconds} s)\n`);
-  if (!ok) failures += 1;
-}
-
-class BlockFailed extends Error {}
-
-/** Runs one block; throws BlockFailed, after the end of the log was printed, if a command in it fails. */
-async function runBlock(machine: CleanMachine, block: ShellBlock): Promise<void> {
-  const title = `${block.page}:${block.line} ${block.headings.slice(1).join(', ')}`;
-  if (block.notRun !== null) {
-    process.stdout.write(`not run ${title}: ${block.notRun}\n`);
-    return;
-  }
-  const startMs = performance.now();
-  const ok = await machine.run(block.script);
-  report(ok, title, startMs);
-  if (ok) return;
-  showLog(machine);
-  throw new BlockFailed(title);
-}
-
-function showLog(machine: CleanMachine): void {
-  const units = machine.asRoot('tail -n 30 /var/log/units/*.log 2>/dev/null || true');
-  const log = readFileSync(machine.log, 'utf8').split('\n').slice(-LOG_LINES_SHOWN).join('\n');
-  process.stdout.write(`--- ${machine.name}\n${log}\n--- its services\n${units}\n`);
-}
-
-/** Checks what a script prints as root on a machine. */
-function check(machine: CleanMachine, title: string, script: string, expected: RegExp): void {
-  const startMs = performance.now();
-  let output: string;
-  try {
-    output = machine.asRoot(script);
-  } catch (error) {
-    output = String(error);
-  }
-  const ok = expected.test(output);
-  report(ok, title, startMs);
-  if (!ok) process.stdout.write(`expected ${String(expected)}, got:\n${output}\n`);
-}
 
 async function isInUse(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -107,10 +54,14 @@ async function main(): Promise<void> {
   const machines: CleanMachine[] = [];
   const startMs = performance.now();
   try {
-    const server = await CleanMachine.start('wheels', 'wheels.farm.test', folder, homes);
-    machines.push(server);
-    const builder = await CleanMachine.start('pi4', 'pi4.farm.test', folder, homes);
-    machines.push(builder);
+    const start = async (name: string): Promise<CleanMachine> => {
+      const fqdn = `${name}.farm.test`;
+      const machine = await CleanMachine.start({ name, fqdn, hosts: HOSTS, folder, homes });
+      machines.push(machine);
+      return machine;
+    };
+    const server = await start('wheels');
+    const builder = await start('pi4');
     for (const machine of machines) machine.prepare();
     report(true, 'two clean machines', startMs);
     await runChapters(server, builder, homes['wheels'] ?? '');
@@ -121,13 +72,13 @@ async function main(): Promise<void> {
     if (options['keep-logs']) process.stdout.write(`logs: ${folder}/*.log\n`);
     else rmSync(folder, { recursive: true, force: true });
   }
-  process.stdout.write(failures === 0 ? 'all passed\n' : `${failures} failed\n`);
-  process.exitCode = failures === 0 ? 0 : 1;
+  reportEnd(RUN_DOCS);
 }
 
 async function runChapters(server: CleanMachine, builder: CleanMachine, home: string): Promise<void> {
   copyClone(join(home, 'piw'), server);
   await server.run('cd "$HOME/piw"');
+  for (const block of shellBlocks('docs/commands.md')) await runBlock(server, block);
   const blocks = shellBlocks('docs/server.md');
   const isApache = (block: ShellBlock): boolean => block.headings.includes('Apache');
   const builderAt = blocks.findLastIndex(({ headings }) => headings.includes(BUILDER_AFTER)) + 1;
@@ -143,9 +94,6 @@ async function runChapters(server: CleanMachine, builder: CleanMachine, home: st
   await requireCertificates(server, builder);
   await backUpAndRestore(server);
 }
-
-const blocksUnder = (page: string, heading: string): readonly ShellBlock[] =>
-  shellBlocks(page).filter(({ headings }) => headings.at(-1) === heading);
 
 /** Has nats-server ask for certificates, by the blocks of docs/master.md, of which the second is the builder's. */
 async function requireCertificates(server: CleanMachine, builder: CleanMachine): Promise<void> {
@@ -185,6 +133,28 @@ async function backUpAndRestore(server: CleanMachine): Promise<void> {
     /^packages *2, 2 with a wheel/m,
   );
   checkDownloads(server, 'Apache, after the restore');
+  await restoreDatabaseAlone(server);
+}
+
+/** Removes only the database, and restores it by the blocks for a farm whose output path has survived. */
+async function restoreDatabaseAlone(server: CleanMachine): Promise<void> {
+  const [restore, resume] = blocksUnder('docs/backup.md', 'If the output path has survived');
+  const startMs = performance.now();
+  server.asRoot(`systemctl stop piw-master
+    cd /tmp
+    sudo -u postgres dropdb --force piwheels
+    sudo -u postgres createdb --owner piwheels piwheels`);
+  report(true, 'the database alone is removed', startMs);
+  if (restore !== undefined) await runBlock(server, restore);
+  check(
+    server,
+    'the farm with the restored database is at work',
+    `systemctl start piw-master
+    cd /tmp
+    for second in $(seq 60); do sudo -u piwheels piw status && exit; sleep 2; done`,
+    /^packages *2, 2 with a wheel/m,
+  );
+  if (resume !== undefined) await runBlock(server, resume);
 }
 
 /** Prints for each user of a service how many processes it has, and their share of the memory (PSS). */
@@ -194,16 +164,6 @@ const MEMORY = `for pid in $(ls /proc | grep -x '[0-9]*'); do
 done | awk '{ count[$1] += 1; sum[$1] += $2 }
   END { for (user in sum) printf "  %-12s %3d processes %6d MB\\n", user, count[user], sum[user] / 1024 }' | sort
 `;
-
-/** Copies this clone to where `admin` of the server can build it. */
-function copyClone(clone: string, server: CleanMachine): void {
-  const startMs = performance.now();
-  cpSync(ROOT, clone, { recursive: true, verbatimSymlinks: true });
-  const owner = Number(server.asRoot('id -u admin'));
-  chownSync(clone, owner, owner);
-  server.asRoot('chown -R admin: /home/admin/piw');
-  report(true, 'a clone', startMs);
-}
 
 function checkFarm(server: CleanMachine, builder: CleanMachine): void {
   for (const machine of [server, builder])

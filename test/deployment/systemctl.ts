@@ -1,7 +1,7 @@
 /**
  * Stands for systemctl on the clean machines of run-docs.ts, where systemd does not run. It reads the real unit files
  * in /etc/systemd/system and starts their ExecStart as their User, with their groups, folders and environment; it
- * restarts what failed (Restart=on-failure), and it applies
+ * restarts what failed (Restart=on-failure) or ended (Restart=always), and it applies
  *
  *   ProtectSystem=strict, ReadWritePaths, ProtectHome, PrivateTmp, NoNewPrivileges
  *
@@ -65,10 +65,12 @@ class Service {
 
   /** Runs the service until it ends, and again when it failed, as Restart says. */
   async supervise(): Promise<void> {
+    const restart = this.#unit.last('Service.Restart');
     const isFinal = (code: number): boolean =>
-      code === 0 ||
-      this.#unit.last('Service.Restart') !== 'on-failure' ||
-      this.#unit.words('Service.RestartPreventExitStatus').includes(String(code));
+      restart !== 'always' &&
+      (code === 0 ||
+        restart !== 'on-failure' ||
+        this.#unit.words('Service.RestartPreventExitStatus').includes(String(code)));
     while (!isFinal(await this.run()))
       await sleep(Number(this.#unit.last('Service.RestartSec') ?? '0.1') * 1000);
   }

@@ -162,6 +162,13 @@ export class VirtualNetwork {
     return host;
   }
 
+  /** Gives this process one more address, which ends with this number. */
+  addAddress(number: number): string {
+    const address = `${SUBNET}.${number}`;
+    ip('addr', 'add', `${address}/24`, 'dev', BRIDGE);
+    return address;
+  }
+
   /** Forwards connections to this process's address to a port of its loopback address. */
   async forward(port: number): Promise<void> {
     const server = createServer((client) => {
