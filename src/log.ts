@@ -10,7 +10,8 @@ import { PiwError, errorMessage } from './errors.js';
  *
  *   {"time":"2026-11-30T16:07:32.512Z","level":"info","name":"slave-driver","event":"slave connected","slave":12,…}
  *
- * Lines go to standard error, for systemd or a pipe, or to `--log-file`. A line never contains a secret: the caller
+ * Lines go to standard error or to `--log-file`. systemd's journal, which has times itself, gets none, but each line's
+ * priority at its beginning: <6> for this one. A line never contains a secret: the caller
  * redacts addresses.
  */
 export const LOG_LEVELS = ['debug', 'info', 'warning', 'error'] as const;
@@ -45,6 +46,21 @@ interface LogRecord {
   readonly error: unknown;
 }
 
+/** The priorities of syslog, which the journal takes from the beginning of a line. */
+const PRIORITIES: Readonly<Record<LogLevel, number>> = { debug: 7, info: 6, warning: 4, error: 3 };
+
+/** Whether standard error is the journal: systemd names its device and inode. */
+function stderrIsJournal(): boolean {
+  const stream = process.env['JOURNAL_STREAM'];
+  if (stream === undefined) return false;
+  try {
+    const { dev, ino } = fstatSync(process.stderr.fd);
+    return stream === `${dev}:${ino}`;
+  } catch {
+    return false;
+  }
+}
+
 const toStderr: LogSink = (line) => {
   process.stderr.write(`${line}\n`);
 };
@@ -57,7 +73,11 @@ export function createLog(
   format: LogFormat = 'text',
 ): Log {
   const threshold = LOG_LEVELS.indexOf(level);
-  const formatRecord = format === 'json' ? formatJson : formatText;
+  const isJournal = sink === toStderr && stderrIsJournal();
+  const formatRecord = (record: LogRecord): string => {
+    const line = format === 'json' ? formatJson(record) : formatText(record, { time: !isJournal });
+    return isJournal ? `<${PRIORITIES[record.level]}>${line}` : line;
+  };
   const bind = (bindings: LogFields): Log => {
     const logAt =
       (level: LogLevel): LogMethod =>
@@ -77,8 +97,9 @@ export function createLog(
   return bind({});
 }
 
-/** Returns the line in logfmt, after the time, the level and the name. Only an error says what to do about it. */
-function formatText({ time, level, name, event, fields, error }: LogRecord): string {
+/** Returns the line in logfmt, after the time (if that is wanted), the level and the name. Only an error says what to do about it. */
+function formatText(record: LogRecord, wanted: { readonly time: boolean }): string {
+  const { time, level, name, event, fields, error } = record;
   const { code, message, advice } = error === undefined ? {} : describeError(error);
   const pairs = Object.entries({
     ...fields,
@@ -86,7 +107,7 @@ function formatText({ time, level, name, event, fields, error }: LogRecord): str
     error: message,
     advice: level === 'error' ? advice : undefined,
   }).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${formatValue(value)}`]));
-  const head = `${time} ${level.toUpperCase().padEnd(7)} ${name}: ${withoutControls(event)}`;
+  const head = `${wanted.time ? `${time} ` : ''}${level.toUpperCase().padEnd(7)} ${name}: ${withoutControls(event)}`;
   return [head, ...pairs].join(' ');
 }
 

@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, readFileSync, renameSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, fstatSync, mkdtempSync, openSync, readFileSync, renameSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -149,6 +150,33 @@ void t.test('a log file gets one line per event, behind what it has', (t) => {
   t.throws(() => fileSink('/dev/null/log'), { code: 'PIW_NOT_WRITABLE' });
   t.end();
 });
+
+void t.test(
+  'the journal gets priorities and no times, and another file none, whatever systemd has said',
+  (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'piw-log-'));
+    const module = new URL('../src/log.js', import.meta.url).href;
+    const program = `import { createLog } from '${module}';
+    createLog('test', 'debug').info('first', { slave: 12 });
+    createLog('test', 'debug', undefined, 'json').warning('second');`;
+    const linesOf = (name: string, isJournal: boolean): string => {
+      const file = openSync(join(folder, name), 'w');
+      const { dev, ino } = fstatSync(file);
+      spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+        stdio: ['ignore', 'ignore', file],
+        env: { ...process.env, JOURNAL_STREAM: isJournal ? `${dev}:${ino}` : `${dev}:1` },
+      });
+      closeSync(file);
+      return readFileSync(join(folder, name), 'utf8');
+    };
+    t.match(
+      linesOf('journal', true),
+      /^<6>INFO {4}test: first slave=12\n<4>\{"time":.*"event":"second"\}\n$/,
+    );
+    t.match(linesOf('other', false), /^\d{4}-\S+ INFO {4}test: first slave=12\n\{"time":/);
+    t.end();
+  },
+);
 
 void t.test(
   'a log file that was renamed is opened again: at once on SIGHUP, otherwise within a second',
