@@ -139,7 +139,10 @@ export const ERRORS = {
       'A published name always stands for the same bytes: set on-duplicate-filename = tag-removed, or give this one a build tag.',
   },
   PIW_FILE_CHANGED: { exit: 1, advice: 'Do not change the file until it has been sent.' },
-  PIW_BAD_WHEEL: { exit: 1, advice: 'Correct the package, and build the wheel again; if the file is damaged, copy it again.' },
+  PIW_BAD_WHEEL: {
+    exit: 1,
+    advice: 'Correct the package, and build the wheel again; if the file is damaged, copy it again.',
+  },
   PIW_DISK_FULL: { exit: 1, advice: 'Free space on that disk; work then resumes automatically.' },
   PIW_DISK_READ_ONLY: {
     exit: 2,

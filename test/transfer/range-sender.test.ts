@@ -38,7 +38,7 @@ async function sendSegments(
     transferId: 'x',
     file: { filename: 'x', filesize, filehash },
     // As a file is read, in chunks.
-    read: function* () {
+    *read() {
       for (let at = 0; at < filesize; at += SEGMENT_BYTES / 2)
         yield contents.subarray(at, at + SEGMENT_BYTES / 2);
     },

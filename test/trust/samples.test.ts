@@ -241,8 +241,8 @@ async function objectionWithoutCertificate(
   await once(socket, infoFirst ? 'data' : 'connect');
   const secured = connectWithTls({ socket, ca: readFileSync(ca), checkServerIdentity: () => undefined });
   const objection = new Promise<string>((resolve) => {
-    secured.on('error', ({ message }) => {
-      resolve(message);
+    secured.on('error', (error: Error) => {
+      resolve(error.message);
     });
     secured.once('close', () => {
       resolve('none');
