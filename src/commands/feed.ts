@@ -39,8 +39,10 @@ ${EXIT_CODES}`;
         this.log(
           `${formatQuantity(held, 'package is', 'packages are')} no longer in the index, and stay until you run piw feed --accept ${held}.`,
         );
-      } else if (held !== null)
+      } else if (held !== null || flags.accept !== undefined) {
+        if (held === null) this.log('No package waits to be removed now.');
         this.log(`Up to ${formatQuantity(accepted, 'package')} may be removed at the next comparison.`);
+      }
       return {
         serial,
         read,

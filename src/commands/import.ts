@@ -17,11 +17,13 @@ import { fileToMessage } from '../model/file-state.js';
 import { parseWheelName } from '../wheels/tags.js';
 import { describeWheel } from '../wheels/wheel.js';
 import { BuildOutput, Seconds, Tag, Version } from '../model/fields.js';
+import { formatBytes } from '../monitor/figures.js';
 import { createOracleClient } from './abi/target.js';
 import { checkArguments, createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { confirm } from './confirm.js';
 import { queueFlags } from './piwheels-queues.js';
+import { ProgressLine } from './progress-line.js';
 
 export default class Import extends PiwCommand {
   static override summary = 'Import wheels that were built elsewhere, as one build.';
@@ -87,6 +89,7 @@ ${EXIT_CODES}`;
       flags.output === undefined ? 'Imported manually by piw import.\n' : await readBuildLog(flags.output);
     checkArguments(['--output', BuildOutput, output]);
     const bus = await this.connect(this.settings(flags));
+    const progress = new ProgressLine(!flags.json && !flags.quiet && process.stderr.isTTY);
     let published: readonly string[];
     let arePublished = false;
     try {
@@ -99,6 +102,7 @@ ${EXIT_CODES}`;
       const session = randomBytes(8).toString('hex');
       const chaseClient = createChaseClient(bus);
       const warn = (text: string): void => {
+        progress.clear();
         this.warn(text);
       };
       const begin = () =>
@@ -125,6 +129,7 @@ ${EXIT_CODES}`;
             'PIW_REFUSED',
             `the master asked for ${filename}, which is not among the files to import`,
           );
+        let sent = 0;
         try {
           await sendFile({
             bus,
@@ -134,7 +139,12 @@ ${EXIT_CODES}`;
             transferId: transfer_id,
             file: entry.file,
             read: fileReader(entry.path),
+            onSent: (bytes) => {
+              sent += bytes;
+              progress.show(() => `${filename}: ${formatBytes(sent)} of ${formatBytes(entry.file.filesize)}`);
+            },
             onTrouble: (error) => {
+              sent = 0;
               warn(`failed to send ${filename}, retrying: ${error.message}`);
             },
           });
@@ -148,6 +158,7 @@ ${EXIT_CODES}`;
       }
       published = answer.filenames;
     } finally {
+      progress.clear();
       await bus.drain();
     }
     if (flags.delete) await Promise.all(paths.map((path) => rm(path)));

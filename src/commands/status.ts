@@ -85,10 +85,15 @@ ${EXIT_CODES}`;
     for (const task of missing) this.log(`! ${task} is not at work`);
     for (const line of formatConditions(conditions, now)) this.log(line);
     if (statistics === null) this.log('! no statistics: Big Brother or the database does not answer');
-    if (missing.length + conditions.length === 0 && statistics !== null) this.log('All is well.');
+    const paused = tasks.filter((task) => task.paused).map(({ task }) => task);
+    if (missing.length + conditions.length === 0 && statistics !== null)
+      this.log(
+        paused.length === 0
+          ? 'All is well.'
+          : `All is well, but ${formatQuantity(paused.length, 'task is', 'tasks are')} paused: see piw resume.`,
+      );
     this.log('');
     const hosts = new Set(processes.map(({ host }) => host));
-    const paused = tasks.filter((task) => task.paused).map(({ task }) => task);
     const rows: FigureRow[] = [
       [
         'tasks',

@@ -33,6 +33,9 @@ void t.test('a complete farm is well until there is a condition', async (t) => {
   t.match(well.out, /^recently +0 builds in 1 hour, 0 succeeded; 0 in 24 hours, 0 succeeded$/m);
 
   await setPaused(db, 'cloud-gazer', true);
+  const paused = await piw('status');
+  t.equal(paused.code, 0, 'as somebody wanted it');
+  t.match(paused.out, /^All is well, but 1 task is paused: see piw resume\.\n/);
   const condition = {
     kind: 'disk-full',
     subject: '/var/www',
