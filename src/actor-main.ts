@@ -27,6 +27,7 @@ async function run(): Promise<number> {
     options: {
       verbose: { type: 'boolean', short: 'v' },
       quiet: { type: 'boolean', short: 'q' },
+      trace: { type: 'boolean' },
     },
     allowPositionals: true,
   });
@@ -36,7 +37,7 @@ async function run(): Promise<number> {
     throw new PiwError('PIW_USAGE', `${SETTINGS_ENV} is not set: run a task without a master with piw actor`);
   const settings = settingsFromEnv(settingsJson);
   const instance = process.env['PIW_INSTANCE'];
-  const level = values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
+  const level = values.trace ? 'trace' : values.verbose ? 'debug' : values.quiet ? 'warning' : 'info';
   return await runProcess(spec, settings, {
     bus: { ...masterConnection(settings), name: spec.task },
     log: createLog(spec.task, level, fileSink(settings['log-file']), settings['log-format']),

@@ -14,7 +14,8 @@ import { PiwError, errorMessage } from './errors.js';
  * priority at its beginning: <6> for this one. A line never contains a secret: the caller
  * redacts addresses.
  */
-export const LOG_LEVELS = ['debug', 'info', 'warning', 'error'] as const;
+/** `trace` is a line for each message that a task handles: `--debug TASK`. */
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warning', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export const LOG_FORMATS = ['text', 'json'] as const;
@@ -47,7 +48,7 @@ interface LogRecord {
 }
 
 /** The priorities of syslog, which the journal takes from the beginning of a line. */
-const PRIORITIES: Readonly<Record<LogLevel, number>> = { debug: 7, info: 6, warning: 4, error: 3 };
+const PRIORITIES: Readonly<Record<LogLevel, number>> = { trace: 7, debug: 7, info: 6, warning: 4, error: 3 };
 
 /** Whether standard error is the journal: systemd names its device and inode. */
 function stderrIsJournal(): boolean {
@@ -87,6 +88,7 @@ export function createLog(
         sink(formatRecord({ time, level, name, event, fields: { ...bindings, ...fields }, error }));
       };
     return {
+      trace: logAt('trace'),
       debug: logAt('debug'),
       info: logAt('info'),
       warning: logAt('warning'),

@@ -305,6 +305,7 @@ export abstract class Actor {
     let verb = '';
     let fatal: unknown;
     let answer: unknown;
+    const began = performance.now();
     try {
       const message = protocol.unpack(await incoming.body());
       verb = message.verb;
@@ -335,6 +336,11 @@ export abstract class Actor {
         ? packError(error.code, `${error.message}${error.code === 'PIW_MESSAGE_INVALID' ? VERSION_HINT : ''}`)
         : packError('PIW_INTERNAL', `${verb} failed: ${errorMessage(error)}`);
     }
+    this.log.trace('message handled', {
+      subject: incoming.subject,
+      answer: Array.isArray(answer) ? String(answer[0]) : undefined,
+      ms: Math.round(performance.now() - began),
+    });
     try {
       if (incoming.expectsReply && answer !== undefined) await incoming.respond(answer);
     } catch (error) {

@@ -58,7 +58,7 @@ export class BuildLog {
         ? [Buffer.concat([...this.#head, tail]).toString('utf8')]
         : [
             Buffer.concat(this.#head).toString('utf8'),
-            `\npiw: ${formatQuantity(missing, 'byte')} of the log missing here\n`,
+            `\npiw: ${formatQuantity(missing, 'byte of the log is', 'bytes of the log are')} missing here\n`,
             tail.toString('utf8'),
           ];
     return parts.join('').replace(/[\0\ufffd]/g, '?');

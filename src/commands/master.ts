@@ -85,7 +85,7 @@ ${EXIT_CODES}`;
           specs: CAST,
           settings,
           connection: masterConnection(settings),
-          log: (task) => logOf(task, debugTasks.includes(task) ? 'debug' : undefined),
+          log: (task) => logOf(task, debugTasks.includes(task) ? 'trace' : undefined),
         })
       : new Supervisor({
           children: childSpecs(settings, debugTasks, this.config.root, this.logLevel(flags)),
@@ -184,8 +184,8 @@ function childSpecs(
     'file-juggler': settings.jugglers,
   };
   return CAST.flatMap(({ task, count, semiSpaceMb, wave = 0 }) => {
-    const verbosity =
-      level === 'debug' || debugTasks.includes(task) ? ['-v'] : level === 'warning' ? ['-q'] : [];
+    const ofLevel = level === 'debug' ? ['-v'] : level === 'warning' ? ['-q'] : [];
+    const verbosity = debugTasks.includes(task) ? ['--trace'] : ofLevel;
     const args = [...nodeFlags(semiSpaceMb), program, task, ...verbosity];
     return Array.from({ length: counts[task] ?? count }, (_, i) => ({
       name: i === 0 ? task : `${task}/${i + 1}`,

@@ -27,7 +27,7 @@ t.test('a log below its limit is complete, in whatever chunks it arrives', (t) =
 
 t.test('a log over its limit keeps its first and last half, in whatever chunks it arrives', (t) => {
   const text = Array.from({ length: 1000 }, (_, number) => String(number).padStart(4, '0')).join('');
-  const expected = `${text.slice(0, 50)}\npiw: 3900 bytes of the log are missing here\n${text.slice(-50)}`;
+  const expected = `${text.slice(0, 50)}\npiw: 3,900 bytes of the log are missing here\n${text.slice(-50)}`;
   for (const size of [1, 7, 49, 50, 51, 100, 4000]) {
     const chunks = Array.from({ length: Math.ceil(4000 / size) }, (_, n) =>
       text.slice(n * size, (n + 1) * size),

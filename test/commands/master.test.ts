@@ -203,9 +203,9 @@ for (const mode of ['a process per task', 'one process']) {
         [],
       );
       t.same(
-        [...new Set(events.filter(({ level }) => level === 'debug').map(({ name }) => name))],
+        [...new Set(events.filter(({ level }) => level === 'trace').map(({ name }) => name))],
         ['slave-driver'],
-        'only the task that --debug names logs debug messages',
+        'only the task that --debug names logs each message',
       );
       t.match(
         parseEvents(slave.stderr()).find(({ event }) => event === 'build succeeded'),
