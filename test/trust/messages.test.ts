@@ -40,7 +40,7 @@ const MALFORMED: readonly (readonly [string, string, Uint8Array, RegExp])[] = [
     bytes(Buffer.from(idle(STATS)), Buffer.from(idle(STATS))),
     /bytes follow the value/,
   ],
-  ['a message and a byte', 'IDLE', bytes(Buffer.from(idle(STATS)), 0), /1 bytes follow the value/],
+  ['a message and a byte', 'IDLE', bytes(Buffer.from(idle(STATS)), 0), /1 byte follows the value/],
   ['a list of 4 billion', 'IDLE', bytes(0xdd, 0xff, 0xff, 0xff, 0xff), /announces more/],
   [
     'a list of as many as fit in a decoder’s memory',
