@@ -1,4 +1,5 @@
 import type { Clock } from '../../src/concurrency/clock.js';
+import { RETRYABLE_CODES } from '../../src/bus/requests.js';
 import { PiwError, isDiskError } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import { NO_DETAILS } from '../../src/model/build-details.js';
@@ -21,6 +22,8 @@ type ImportAnswer = Answer<typeof chase.verbs, 'SENT'>;
 export const IMPORT_USER = 'importer';
 /** Times that one file may arrive damaged before the import fails. */
 const MAX_DAMAGED_TRANSFERS = 5;
+/** Attempts to log a build. The questions in between wait for NATS and the database. */
+const MAX_LOG_ATTEMPTS = 3;
 /** Seconds after which an importer asks again whether its file can be taken. */
 const RETRY_AFTER_S = 5;
 const IMPORT_EXPIRY_MS = HOUR_MS;
@@ -220,9 +223,26 @@ export class Imports {
       ]),
       served: [],
     };
-    await this.#farm.oracle.request('LOGBUILD', { builds: [build] });
+    await this.#logBuild(importing, build);
     this.#sessions.delete(session);
     return { verb: 'DONE', filenames: importing.files.map(({ published }) => published) };
+  }
+
+  /**
+   * Logs the build. A request whose answer was lost may have been carried out, and would log a second build if it were
+   * repeated at once.
+   */
+  async #logBuild({ request, files, abi, platform }: ImportSession, build: LoggedBuild): Promise<void> {
+    for (let attempt = 1; ; attempt += 1)
+      try {
+        await this.#farm.oracle.request('LOGBUILD', { builds: [build] }, { once: true });
+        return;
+      } catch (error) {
+        if (!(error instanceof PiwError) || !RETRYABLE_CODES.has(error.code)) throw error;
+        if (attempt === MAX_LOG_ATTEMPTS) throw error;
+        const announced = files.map(({ file }) => file);
+        if (await this.#findPublished(request, announced, { abi, platform })) return;
+      }
   }
 
   /**
