@@ -44,6 +44,16 @@ alter table builds rename constraint builds_put_back_check to builds_requeue_rea
 -- request.
 alter table pages_backlog rename column note to revision;
 alter sequence page_notes rename to page_revisions;
+-- For an hour, migration 8 didn't create this function and its index: a database that was created then gets both here.
+do $$ begin
+    if to_regproc('lane_of') is null then
+        create function lane_of(kind text) returns text language sql immutable as $f$
+    select case when kind in ('LOG', 'PACK') then 'rest' when kind = 'PROJECT' then 'projects' else 'front' end
+$f$;
+        drop index pages_next;
+        create index pages_next on pages_backlog (lane_of(kind), revision);
+    end if;
+end $$;
 alter function lane_of rename to page_priority;
 
 alter table installation rename column beat to heartbeat;

@@ -455,6 +455,17 @@ void t.test('an upgrade from any version keeps all rows', async (t) => {
   await migrate(reference.dsn, { user });
   const schema = await readSchema(reference.db);
   const newest = schemaVersion();
+  await t.test('from version 8 as it was for an hour, without page priorities', async (t) => {
+    const { db, dsn } = await emptyDatabase(t);
+    await createFilled(db, 8);
+    await db.query(`
+      drop index pages_next;
+      drop function lane_of;
+      create index pages_next on pages_backlog ((kind in ('LOG', 'PROJECT', 'PACK')), note)`);
+    await migrate(dsn, { user });
+    t.same(await readState(db), expectedRows(8), 'the rows are as they should be');
+    t.equal(await readSchema(db), schema, 'the schema is that of a new database');
+  });
   // The newest one, which is not upgraded, shows that ROWS has rows for its tables, too.
   for (let version = 1; version <= newest; version += 1)
     await t.test(`from version ${version}`, async (t) => {
