@@ -11,6 +11,8 @@ import { parseDuration } from './units.js';
 interface SettingDefinition {
   readonly kind: 'text' | 'choice' | 'list' | 'flag' | 'whole' | 'duration' | 'path';
   readonly fallback: string | readonly string[] | boolean | number | null;
+  /** The release of piw in which it came, or `piwheels`. */
+  readonly since: string;
   /** For `choice`: the values. */
   readonly choices?: readonly string[];
   /** For `whole`: the minimum. */
@@ -19,19 +21,27 @@ interface SettingDefinition {
   readonly check?: (item: string) => string | undefined;
 }
 
-const text = <F extends string | null = null>(fallback: F = null as F) =>
-  ({ kind: 'text', fallback }) as const;
-const path = <F extends string | null = null>(fallback: F = null as F) =>
-  ({ kind: 'path', fallback }) as const;
-const choice = <const C extends readonly string[]>(fallback: C[number], choices: C) =>
-  ({ kind: 'choice', fallback, choices }) as const;
-const list = { kind: 'list', fallback: [] as readonly string[] } as const;
-/** A list of environment variables, each `NAME=VALUE`. */
-const variables = { ...list, check: variableProblem } as const;
-const whole = (fallback: number, least = 0) => ({ kind: 'whole', fallback, least }) as const;
-/** For example `3h`, `90m` or `45s`; a plain number is seconds. */
-const duration = (seconds: number) => ({ kind: 'duration', fallback: seconds }) as const;
-const flag = { kind: 'flag', fallback: false } as const;
+/** Returns the makers of definitions for the settings that came with a release. */
+const settingsSince = <const R extends string>(since: R) => ({
+  text: <F extends string | null = null>(fallback: F = null as F) =>
+    ({ kind: 'text', fallback, since }) as const,
+  path: <F extends string | null = null>(fallback: F = null as F) =>
+    ({ kind: 'path', fallback, since }) as const,
+  choice: <const C extends readonly string[]>(fallback: C[number], choices: C) =>
+    ({ kind: 'choice', fallback, choices, since }) as const,
+  list: { kind: 'list', fallback: [] as readonly string[], since } as const,
+  /** A list of environment variables, each `NAME=VALUE`. */
+  variables: { kind: 'list', fallback: [] as readonly string[], check: variableProblem, since } as const,
+  whole: (fallback: number, least = 0) => ({ kind: 'whole', fallback, least, since }) as const,
+  /** For example `3h`, `90m` or `45s`; a plain number is seconds. */
+  duration: (seconds: number) => ({ kind: 'duration', fallback: seconds, since }) as const,
+  flag: { kind: 'flag', fallback: false, since } as const,
+});
+
+/** The settings that piwheels' programs have, too, as options or keys. */
+const piwheels = settingsSince('piwheels');
+/** Those of piw's first release. A later release gets makers of its own, by which its settings are defined. */
+const { text, path, choice, list, variables, whole, duration, flag } = settingsSince('0.1.0');
 
 export const SETTING_DEFINITIONS = {
   /** The NATS servers: host, host:port or nats://user:password@host:port. */
@@ -48,9 +58,9 @@ export const SETTING_DEFINITIONS = {
   'nats-users': path('/etc/nats/piw-slaves.conf'),
   /** The PID files of the nats-servers on this machine. */
   'nats-pid': list,
-  dsn: text('postgres:///piwheels'),
-  user: text('piwheels'),
-  'output-path': path('/var/www/piwheels'),
+  dsn: piwheels.text('postgres:///piwheels'),
+  user: piwheels.text('piwheels'),
+  'output-path': piwheels.path('/var/www/piwheels'),
   /**
    * What to do with a wheel whose name was already published with other contents: `refuse` it; `tag-removed`: give it
    * the next build tag if the first wheel of that name was removed; `tag`: also if that wheel is still published.
@@ -58,10 +68,10 @@ export const SETTING_DEFINITIONS = {
   'on-duplicate-filename': choice('tag-removed', ['refuse', 'tag-removed', 'tag']),
   /** A wheel that lacks the compiled part of its package: `publish` it with a remark, or `refuse` it. */
   incomplete: choice('publish', ['publish', 'refuse']),
-  'pypi-simple': text('https://pypi.org/simple'),
+  'pypi-simple': piwheels.text('https://pypi.org/simple'),
   /** By default PyPI's own, if pypi-simple is PyPI; otherwise none. */
-  'pypi-xmlrpc': text(),
-  'pypi-json': text(),
+  'pypi-xmlrpc': piwheels.text(),
+  'pypi-json': piwheels.text(),
   /** An e-mail or web address of whoever runs this farm, for the index's operators. */
   contact: text(),
   /** The packages to follow: NAME, NAME==VERSION or a pattern of names; if empty, the whole index. */
@@ -114,7 +124,7 @@ export const SETTING_DEFINITIONS = {
   /** The format of the web server's log; `auto` detects it for each line. */
   format: choice('auto', ['auto', 'common', 'common_vhost', 'combined', 'combined_vhost', 'nginx', 'json']),
   /** Drops what the logger can't deliver rather than spooling it on disk. */
-  drop: flag,
+  drop: piwheels.flag,
   /** The folder of the spool, and its maximum size, MB. */
   spool: path(),
   'spool-limit': whole(1024, 1),
@@ -124,12 +134,12 @@ export const SETTING_DEFINITIONS = {
   'log-hosts': choice('keep', ['keep', 'truncate', 'drop']),
   'allow-root': flag,
   'allow-superuser': flag,
-  'dev-mode': flag,
+  'dev-mode': piwheels.flag,
   oracles: whole(2),
   scribes: whole(1),
   jugglers: whole(1),
-  master: text('localhost'),
-  timeout: duration(3 * 3600),
+  master: piwheels.text('localhost'),
+  timeout: piwheels.duration(3 * 3600),
   'busy-interval': duration(30),
   /** A slave takes no work below the minima (MB) or above the maxima (one-minute load, °C); 0 is no threshold. */
   'min-disk-free': whole(1024),
@@ -163,7 +173,7 @@ export const SETTING_DEFINITIONS = {
   label: text(),
   python: list,
   'work-dir': path(),
-  'log-file': path(),
+  'log-file': piwheels.path(),
   /** One line per event in either format: `text` for people, `json` for programs. */
   'log-format': choice('text', LOG_FORMATS),
   /** The slave's user name on NATS, and its key in a file or as the seed itself, as piw slaves add prints them. */

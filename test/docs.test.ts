@@ -150,6 +150,21 @@ t.test(
   },
 );
 
+t.test('the page of settings says of each setting when it came and who reads it', (t) => {
+  const rows = [...read('docs/settings.md').matchAll(/^\| `.*$/gm)].map(([row]) =>
+    row.split('|').map((field) => field.trim()),
+  );
+  t.same(
+    rows.map(([, key = '']) => key.replaceAll('`', '')),
+    Object.keys(SETTING_DEFINITIONS),
+  );
+  t.same(
+    rows.filter(([, , , , since, readers]) => since === '' || readers === '').map(([, key]) => key),
+    [],
+  );
+  t.end();
+});
+
 t.test('the chapter on commands names every command', (t) => {
   const chapter = read('docs/commands.md');
   const names = Object.keys(commands).map((name) => `piw ${name.replaceAll(':', ' ')}`);

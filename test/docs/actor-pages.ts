@@ -24,7 +24,7 @@ export function actorPages(
     ...messageSections(conversations, file),
   ];
   const pages = CAST.map((spec) => {
-    const settings = settingsOf(program, spec.task);
+    const settings = settingsOfTask(program, spec.task);
     const rows = settings.map((name) => [settingLink(name), ...settingText(name)]);
     return [
       `docs/actors/${spec.task}.md`,
@@ -149,7 +149,10 @@ function specOf({ files }: Program, task: string): ts.ObjectLiteralExpression | 
 }
 
 /** Returns the settings that actors/cast.ts hands to a task. */
-function settingsOf(program: Program, task: string): readonly (keyof typeof SETTING_DEFINITIONS)[] {
+export function settingsOfTask(
+  program: Program,
+  task: string,
+): readonly (keyof typeof SETTING_DEFINITIONS)[] {
   const found = new Set<string>();
   const visit = (node: ts.Node): void => {
     if (isSettings(node)) for (const name of propertiesReadFrom(node, visit)) found.add(name);

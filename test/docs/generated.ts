@@ -5,7 +5,7 @@ import { Config } from '@oclif/core';
 import { allOptions } from '../../src/commands/help-text.js';
 import { renderHelpTexts } from '../../src/commands/help-texts.js';
 import { commands } from '../../src/commands/index.js';
-import { SETTING_DEFINITIONS } from '../../src/config.js';
+import { SETTING_DEFINITIONS, type SettingName } from '../../src/config.js';
 import { ERRORS, EXIT_CODE_MEANINGS } from '../../src/errors.js';
 import type { Database } from '../../src/database/pool.js';
 import { ROOT } from '../../src/root.js';
@@ -14,13 +14,15 @@ import { readConversations } from './conversations.js';
 import { FIELD_MEANINGS } from './field-meanings.js';
 import { jsonShape } from './json-shapes.js';
 import { page, table } from './markdown.js';
+import { titleOf } from './participants.js';
 import { type Program, readProgram } from './program.js';
 import { protocolPages } from './protocol-pages.js';
 import { schemaPage } from './schema-page.js';
+import { settingReaders } from './setting-readers.js';
 import { TypeNames } from './type-names.js';
 
 const COMMENT_WIDTH = 78;
-/** A setting that more commands have as an option is one of most commands. */
+/** A setting that more commands have as an option, or read, is one of most commands. */
 const MAX_COMMANDS = 8;
 
 /** Folders that hold only generated files. */
@@ -37,7 +39,7 @@ export async function generatedFiles(db: Database): Promise<Readonly<Record<stri
   const conversations = await readConversations(program, types);
   return {
     'docs/errors.md': errorsPage(),
-    'docs/settings.md': settingsPage(),
+    'docs/settings.md': settingsPage(program),
     'docs/schema.md': await schemaPage(db),
     'docs/commands/README.md': commandsIndex(names),
     ...Object.fromEntries(
@@ -109,17 +111,20 @@ function errorsPage(): string {
   );
 }
 
-function settingsPage(): string {
+function settingsPage(program: Program): string {
+  const readers = settingReaders(program);
   const rows = Object.entries(SETTING_DEFINITIONS).map(([name, definition]) => [
     `\`${name}\``,
     kindOf(definition),
     defaultOf(definition.fallback),
+    definition.since,
+    readersOf(readers, name as SettingName),
     commandsWith(name),
   ]);
   return page(
     'Settings',
-    'Every key of the configuration file, in the order of [src/config.ts](../src/config.ts): its kind, the default, and the commands that have it as an option. What each means is in the chapter on [configuration](configuration.md#keys); [config/piwheels.conf](../config/piwheels.conf) is a sample with all of them.',
-    table([['key', 'kind', 'default', 'option of'], ...rows]),
+    'Every key of the configuration file, in the order of [src/config.ts](../src/config.ts): its kind, its default, the release in which it came (or piwheels, which has it, too), the tasks and commands that read it, and the commands that have it as an option. `piw config show` and `piw backup` read all of them. `piw master` and `piw actor` start tasks, and hand them their settings. What each means is in the chapter on [configuration](configuration.md#keys); [config/piwheels.conf](../config/piwheels.conf) is a sample with all of them.',
+    table([['key', 'kind', 'default', 'since', 'read by', 'option of'], ...rows]),
   );
 }
 
@@ -142,13 +147,21 @@ function defaultOf(fallback: string | readonly string[] | boolean | number | nul
   return `\`${String(fallback)}\``;
 }
 
+/** Returns links to the tasks that read a setting, and the commands that do. */
+function readersOf(readers: ReturnType<typeof settingReaders>, name: SettingName): string {
+  const { tasks, commands: ids } = readers.get(name) ?? { tasks: [], commands: [] };
+  return [...tasks.map((task) => `[${titleOf(task)}](actors/${task}.md)`), ...listCommands(ids)].join(', ');
+}
+
 function commandsWith(setting: string): string {
   const having = Object.entries(commands).filter(([, command]) =>
     allOptions(command).some(([name]) => name === setting),
   );
-  if (having.length > MAX_COMMANDS) return 'most commands';
-  return having.map(([id]) => `\`piw ${id.replaceAll(':', ' ')}\``).join(', ');
+  return listCommands(having.map(([id]) => id.replaceAll(':', ' '))).join(', ');
 }
+
+const listCommands = (names: readonly string[]): readonly string[] =>
+  names.length > MAX_COMMANDS ? ['most commands'] : names.map((name) => `\`piw ${name}\``);
 
 /** Returns a configuration file in which every key of the chapter is commented out, with its meaning. */
 function sampleConfiguration(chapter: string): string {
