@@ -4,6 +4,7 @@ import { runProcess } from '../actor/process.js';
 import { masterConnection } from '../connection.js';
 import { PiwError } from '../errors.js';
 import { EXIT_CODES, PiwCommand, duplicateFilenameFlag, tlsFlags } from './base.js';
+import { suggesting } from './option-definition.js';
 
 export default class Actor extends PiwCommand {
   static override summary = 'Run one task of the farm, on any machine that can reach its servers.';
@@ -18,7 +19,10 @@ ${EXIT_CODES}`;
     '<%= config.bin %> actor --list',
   ];
   static override args = {
-    task: Args.string({ ignoreStdin: true, description: 'task to run; --list shows all of them' }),
+    task: suggesting(
+      Args.string({ ignoreStdin: true, description: 'task to run; --list shows all of them' }),
+      CAST.map(({ task }) => task),
+    ),
   };
   static override flags = {
     list: Flags.boolean({ default: false, description: 'list the tasks and exit' }),

@@ -1,11 +1,12 @@
 import { Args } from '@oclif/core';
-import { actorSpecOf } from '../../actors/cast.js';
+import { CAST, actorSpecOf } from '../../actors/cast.js';
 import { ProtocolClient } from '../actor/client.js';
 import type { Bus } from '../bus/bus.js';
 import { PiwError } from '../errors.js';
 import { control } from '../protocols/control.js';
 import { oracle } from '../protocols/oracle.js';
 import { PiwCommand } from './base.js';
+import { suggesting } from './option-definition.js';
 
 type ControlClient = ProtocolClient<typeof control.verbs>;
 
@@ -16,10 +17,13 @@ const PATIENCE_MS = 4000;
 
 /** Arguments of pause and resume. Each command declares them itself, because oclif doesn't inherit arguments. */
 export const taskArgs = {
-  task: Args.string({
-    ignoreStdin: true,
-    description: 'task, e.g. cloud-gazer; piw actor --list lists them (default: all)',
-  }),
+  task: suggesting(
+    Args.string({
+      ignoreStdin: true,
+      description: 'task, e.g. cloud-gazer; piw actor --list lists them (default: all)',
+    }),
+    CAST.filter(({ pausing }) => pausing !== 'ignores').map(({ task }) => task),
+  ),
 };
 
 /** Returns the client for orders to all masters of the farm. */

@@ -21,3 +21,15 @@ export interface OptionDefinition {
 /** Returns the word that stands for the value of an option: `FILE`, or its choices. */
 export const valueName = ({ helpValue, options }: OptionDefinition): string =>
   [helpValue ?? options?.join('|') ?? 'VALUE'].flat().join(' ');
+
+/** Returns the definition of an argument for which a shell suggests some words, although others are accepted, too. */
+export const suggesting = <Arg extends object>(
+  arg: Arg,
+  suggestions: readonly string[],
+): Arg & { readonly suggestions: readonly string[] } => ({ ...arg, suggestions });
+
+/** Returns the words that a shell suggests for an argument: its choices, if it has any. */
+export const suggestionsOf = (arg: {
+  readonly options?: readonly string[] | undefined;
+  readonly suggestions?: readonly string[];
+}): readonly string[] => arg.suggestions ?? arg.options ?? [];

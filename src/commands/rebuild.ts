@@ -4,6 +4,7 @@ import { SITE_PARTS, type SitePart } from '../protocols/chase.js';
 import { createChaseClient, parsePackageName } from './administer.js';
 import { EXIT_CODES, PiwCommand, natsFlags } from './base.js';
 import { wrongChoice } from './command-line.js';
+import { suggesting } from './option-definition.js';
 import { queueFlags } from './piwheels-queues.js';
 
 const PARTS = SITE_PARTS.map((part) => part.toLowerCase());
@@ -17,11 +18,14 @@ export default class Rebuild extends PiwCommand {
     '<%= config.bin %> rebuild home',
   ];
   static override args = {
-    part: Args.string({
-      ignoreStdin: true,
-      required: true,
-      description: `part of the site to rewrite: ${PARTS.join(', ')}`,
-    }),
+    part: suggesting(
+      Args.string({
+        ignoreStdin: true,
+        required: true,
+        description: `part of the site to rewrite: ${PARTS.join(', ')}`,
+      }),
+      PARTS,
+    ),
     package: Args.string({
       ignoreStdin: true,
       description: 'package whose pages to rewrite (default: all packages)',

@@ -20,6 +20,16 @@ void t.test('bash completes commands, options and values', async (t) => {
     ['piw slave --sandbox ', ['auto', 'required', 'none']],
     ['piw slave --sandbox = re', ['required']],
     ['piw web --port ', []],
+    ['piw rebuild ho', ['home']],
+    ['piw rebuild --nats example ho', ['home']],
+    ['piw rebuild index ho', []],
+    ['piw pause cloud', ['cloud-gazer']],
+    ['piw resume the-o', []],
+    ['piw actor the-o', ['the-oracle']],
+    ['piw completion ', ['bash', 'fish', 'zsh']],
+    ['piw-rebuild ho', ['home']],
+    ['/usr/bin/piw-slave --sandbox ', ['auto', 'required', 'none']],
+    ['piw-master --dev', ['--dev-mode']],
   ];
   const calls = cases.map(
     ([line]) =>
@@ -37,6 +47,8 @@ void t.test('bash completes commands, options and values', async (t) => {
 void t.test('the scripts for fish and zsh are valid, and name every option of a command', async (t) => {
   const { fish = '', zsh = '' } = await renderCompletionScripts();
   t.match(fish, /-l output-path -s o -r -F -d 'folder to serve/);
+  t.match(fish, "complete -c piw-master -w 'piw master'");
+  t.match(zsh, "'2:argument:(bash fish zsh)'");
   t.match(zsh, "{-o,--output-path=}'[folder to serve (default: /var/www/piwheels)]:PATH:_files'");
   for (const [shell, script] of Object.entries({ fish, zsh })) {
     if (!isInstalled(shell)) {

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
+import { ROOT } from '../../root.js';
 import { allOptions } from '../help-text.js';
 import { COMMAND_LOADERS } from '../loaders.js';
-import { valueName } from '../option-definition.js';
+import { suggestionsOf, valueName } from '../option-definition.js';
 import { SHELLS, completionScript, type CompletedCommand } from './scripts.js';
 
 /** The words by which the help calls values that are paths. */
@@ -16,8 +18,11 @@ export async function renderCompletionScripts(): Promise<Readonly<Record<string,
         const value = { name: valueName(option), choices, isPath: PATH_WORDS.includes(valueName(option)) };
         return { name, char, meaning: description, value: type === 'boolean' ? undefined : value };
       });
-      return { name: id.replace(':', ' '), summary: command.summary ?? '', options };
+      const args = Object.values(command.args).map(suggestionsOf);
+      return { name: id.replace(':', ' '), summary: command.summary ?? '', options, args };
     }),
   );
-  return Object.fromEntries(SHELLS.map((shell) => [shell, completionScript(shell, commands)]));
+  const { bin } = JSON.parse(readFileSync(`${ROOT}package.json`, 'utf8')) as { bin: object };
+  const programs = Object.keys(bin).filter((name) => name !== 'piw');
+  return Object.fromEntries(SHELLS.map((shell) => [shell, completionScript(shell, commands, programs)]));
 }

@@ -13,6 +13,8 @@ export interface CompletedCommand {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly CompletedOption[];
+  /** The choices of each argument, in order; an argument without choices is completed as a file. */
+  readonly args: readonly (readonly string[])[];
 }
 
 /** The commands whose names begin with the same word, by that word. */
@@ -20,13 +22,14 @@ type Topics = ReadonlyMap<string, readonly CompletedCommand[]>;
 
 export const SHELLS = ['bash', 'fish', 'zsh'] as const;
 
-/** Returns the script that makes a shell complete the command lines of `piw`. */
+/** Returns the script that makes a shell complete the command lines of `piw`, and of `programs`: `piw-add` is `piw add`. */
 export function completionScript(
   shell: (typeof SHELLS)[number],
   commands: readonly CompletedCommand[],
+  programs: readonly string[],
 ): string {
   const scripts = { bash: bashScript, fish: fishScript, zsh: zshScript };
-  return `${scripts[shell](commands, topicsOf(commands)).join('\n')}\n`;
+  return `${scripts[shell](commands, topicsOf(commands), programs).join('\n')}\n`;
 }
 
 function topicsOf(commands: readonly CompletedCommand[]): Topics {
@@ -52,7 +55,11 @@ const spellings = ({ name, char }: CompletedOption): readonly string[] => [
   `--${name}`,
 ];
 
-function bashScript(commands: readonly CompletedCommand[], topics: Topics): readonly string[] {
+function bashScript(
+  commands: readonly CompletedCommand[],
+  topics: Topics,
+  programs: readonly string[],
+): readonly string[] {
   const reply = (words: string) => `COMPREPLY=($(compgen -W ${quote(words)} -- "$current"))`;
   const valuesOf = ({ name, options }: CompletedCommand) =>
     options.flatMap((option) => {
@@ -63,37 +70,67 @@ function bashScript(commands: readonly CompletedCommand[], topics: Topics): read
         value.choices.length > 0 ? reply(value.choices.join(' ')) : value.isPath ? FILES : 'COMPREPLY=()';
       return [`    ${patterns.join('|')}) ${action}; return ;;`];
     });
+  const argumentsOf = ({ name, options, args }: CompletedCommand) => {
+    if (args.every((choices) => choices.length === 0)) return [];
+    const patterns = options
+      .filter(({ value }) => value !== undefined)
+      .flatMap((option) => spellings(option));
+    return [
+      `    ${quote(name)})`,
+      `      for ((i = ${name.split(' ').length + 1}; i < cword; i++)); do`,
+      '        [[ ${words[i]} == [-=]* || ${words[i - 1]} == = ]] && continue',
+      `        case \${words[i - 1]} in ${patterns.join('|')}) continue ;; esac`,
+      '        ((position += 1))',
+      '      done',
+      '      case $position in',
+      ...args.flatMap((choices, i) =>
+        choices.length === 0 ? [] : [`        ${i}) ${reply(choices.join(' '))}; return ;;`],
+      ),
+      '      esac ;;',
+    ];
+  };
   return [
     '# Completion of piw for bash, written by: piw completion bash',
     '_piw() {',
-    '  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}',
+    '  local words=("${COMP_WORDS[@]}") cword=$COMP_CWORD i position=0',
+    '  # piw-add is piw add.',
+    '  if [[ ${words[0]##*/} == piw-* ]]; then words=(piw "${words[0]##*piw-}" "${words[@]:1}"); ((cword += 1)); fi',
+    '  local current=${words[cword]} previous=${words[cword - 1]} command=${words[1]}',
     '  # bash makes a word of = and continues after it.',
     '  [[ $current == = ]] && current=',
-    '  [[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]}',
-    `  if ((COMP_CWORD == 1)); then ${reply(firstWords(commands).join(' '))}; return; fi`,
+    '  [[ $previous == = ]] && previous=${words[cword - 2]}',
+    `  if ((cword == 1)); then ${reply(firstWords(commands).join(' '))}; return; fi`,
     '  case $command in',
     ...[...topics].flatMap(([topic, members]) => [
-      `    ${topic}) if ((COMP_CWORD == 2)); then ${reply(namesOf(members))}; return; fi`,
-      '      command="$command ${COMP_WORDS[2]}" ;;',
+      `    ${topic}) if ((cword == 2)); then ${reply(namesOf(members))}; return; fi`,
+      '      command="$command ${words[2]}" ;;',
     ]),
     '  esac',
     '  case "$command $previous" in',
     ...commands.flatMap(valuesOf),
     '  esac',
-    `  if [[ $current != -* ]]; then ${FILES}; return; fi`,
+    '  if [[ $current != -* ]]; then',
+    '  case $command in',
+    ...commands.flatMap(argumentsOf),
+    '  esac',
+    `  ${FILES}; return; fi`,
     '  case $command in',
     ...commands.map(
       ({ name, options }) => `    ${quote(name)}) ${reply(options.flatMap(spellings).join(' '))} ;;`,
     ),
     '  esac',
     '}',
-    'complete -o filenames -F _piw piw',
+    `complete -o filenames -F _piw piw ${programs.join(' ')}`,
   ];
 }
 
 const FILES = 'COMPREPLY=($(compgen -f -- "$current"))';
 
-function fishScript(commands: readonly CompletedCommand[], topics: Topics): readonly string[] {
+function fishScript(
+  commands: readonly CompletedCommand[],
+  topics: Topics,
+  programs: readonly string[],
+): readonly string[] {
   const topicNames = [...topics.keys()].join(' ');
   const conditionOf = (name: string): string => {
     const [first = '', second] = name.split(' ');
@@ -118,6 +155,12 @@ function fishScript(commands: readonly CompletedCommand[], topics: Topics): read
         ),
       ),
     ]),
+    ...programs.map((program) => `complete -c ${program} -w ${fishQuote(program.replace('-', ' '))}`),
+    ...commands.flatMap(({ name, args }) =>
+      args
+        .filter((choices) => choices.length > 0)
+        .map((choices) => line(conditionOf(name), `-f -a ${fishQuote(choices.join(' '))}`)),
+    ),
     ...commands.flatMap(({ name, options }) =>
       options.map((option) => {
         const { value, char } = option;
@@ -141,10 +184,14 @@ function fishScript(commands: readonly CompletedCommand[], topics: Topics): read
 
 const fishQuote = (text: string): string => `'${text.replace(/['\\]/g, '\\$&')}'`;
 
-function zshScript(commands: readonly CompletedCommand[], topics: Topics): readonly string[] {
+function zshScript(
+  commands: readonly CompletedCommand[],
+  topics: Topics,
+  programs: readonly string[],
+): readonly string[] {
   const described = (members: readonly CompletedCommand[]) =>
     members.map(({ name, summary }) => quote(`${name}:${summary}`)).join(' ');
-  const topicRows = [...topics.keys()].map((name) => ({ name, summary: '', options: [] }));
+  const topicRows = [...topics.keys()].map((name) => ({ name, summary: '', options: [], args: [] }));
   const single = commands.filter(({ name }) => !name.includes(' '));
   const specOf = (option: CompletedOption): string => {
     const { name, char, meaning, value } = option;
@@ -163,11 +210,20 @@ function zshScript(commands: readonly CompletedCommand[], topics: Topics): reado
       ? quote(`${long}${text}${argument}`)
       : `{-${char},${long}}${quote(`${text}${argument}`)}`;
   };
+  // The words of the command are arguments, too.
+  const argSpecsOf = (name: string, args: CompletedCommand['args']) =>
+    args.flatMap((choices, i) =>
+      choices.length === 0
+        ? []
+        : [quote(`${name.split(' ').length + i + 1}:argument:(${choices.join(' ')})`)],
+    );
   return [
-    '#compdef piw',
+    `#compdef piw ${programs.join(' ')}`,
     '# Completion of piw for zsh, written by: piw completion zsh',
     '_piw() {',
     '  local -a members',
+    '  # piw-add is piw add.',
+    '  if [[ $service == piw-* ]]; then words=(piw ${service#piw-} ${words[2,-1]}); (( CURRENT++ )); fi',
     '  if (( CURRENT == 2 )); then',
     `    members=(${described([...single, ...topicRows])})`,
     '    _describe command members',
@@ -183,11 +239,11 @@ function zshScript(commands: readonly CompletedCommand[], topics: Topics): reado
     '  esac',
     '  case $command in',
     ...commands.map(
-      ({ name, options }) =>
-        `    ${quote(name)}) _arguments ${options.map(specOf).join(' ')} '*:file:_files' ;;`,
+      ({ name, options, args }) =>
+        `    ${quote(name)}) _arguments ${[...options.map(specOf), ...argSpecsOf(name, args)].join(' ')} '*:file:_files' ;;`,
     ),
     '  esac',
     '}',
-    'if [[ $funcstack[1] == _piw ]]; then _piw "$@"; else compdef _piw piw; fi',
+    'if [[ $funcstack[1] == _piw ]]; then _piw "$@"; else compdef _piw piw ' + `${programs.join(' ')}; fi`,
   ];
 }
