@@ -61,7 +61,7 @@ t.test(
   expectFailure(
     'words',
     { log: 64 * 1024, logFails: true },
-    { failureClass: 'log-limit', sentence: 'its log is longer than 65536 bytes' },
+    { failureClass: 'log-limit', sentence: 'its log is longer than 65,536 bytes' },
   ),
 );
 

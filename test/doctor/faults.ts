@@ -27,7 +27,7 @@ import { Database } from '../../src/database/pool.js';
 import type { Role } from '../../src/doctor/check.js';
 import { freePort } from '../../src/servers/ports.js';
 import { findPostgres } from '../../src/servers/postgres-binaries.js';
-import { runAs } from '../../src/servers/privileges.js';
+import { chownTo, runAs } from '../../src/servers/privileges.js';
 import { until } from '../helpers/bus.js';
 import { skipUnlessInstalled } from '../helpers/missing.js';
 import { PEER_ROLE, type Changes, type SoundInstallation, type View } from './sound-installation.js';
@@ -1072,6 +1072,8 @@ function etcWithLog(written: string, read: string): View {
 async function startStandby(site: SoundInstallation): Promise<{ stop: () => Promise<void>; dsn: string }> {
   const { bin } = await findPostgres(site.account, () => undefined, new AbortController().signal);
   const [data, port] = [join(site.path, 'standby'), await freePort()];
+  mkdirSync(data);
+  chownTo(data, site.account);
   const options = { ...runAs(site.account), cwd: site.path, stdio: 'ignore' } as const;
   execFileSync(
     join(bin, 'initdb'),
