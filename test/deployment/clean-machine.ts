@@ -171,6 +171,7 @@ export class CleanMachine {
 
   /** Ends all processes of the machine; its files are gone with them. */
   async close(): Promise<void> {
+    if (this.holder.exitCode !== null || this.holder.signalCode !== null) return;
     const ended = new Promise((resolve) => this.holder.once('exit', resolve));
     this.holder.kill('SIGKILL');
     await ended;
