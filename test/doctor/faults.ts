@@ -75,7 +75,7 @@ function standby(): Fault {
     problem:
       /^schema: the database postgres is on a standby server \(pg_is_in_recovery\), which takes no changes/,
     fix: /^set dsn to the primary server, or, if this one is to replace it: .*psql -p \d+ -c 'select pg_promote\(\)'$/,
-    also: [otherInstallation],
+    also: [/^identity: /],
   };
 }
 
