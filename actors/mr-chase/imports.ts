@@ -1,4 +1,5 @@
 import type { Clock } from '../../src/concurrency/clock.js';
+import { KeyedQueues } from '../../src/concurrency/keyed-queues.js';
 import { RETRYABLE_CODES } from '../../src/bus/requests.js';
 import { PiwError, isDiskError } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
@@ -54,6 +55,8 @@ export class Imports {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #sessions = new Map<string, ImportSession>();
+  /** An importer repeats a request whose answer was lost, perhaps while the first one is still being carried out. */
+  readonly #queues = new KeyedQueues<string>();
 
   constructor(farm: FarmClients, clock: Clock, log: Log) {
     this.#farm = farm;
@@ -68,7 +71,16 @@ export class Imports {
   }
 
   /** Answers IMPORT: checks the announcement, and has the first file sent. */
-  async begin(request: ImportRequest, session: string): Promise<ImportAnswer> {
+  begin(request: ImportRequest, session: string): Promise<ImportAnswer> {
+    return this.#queues.run(session, () => this.#begin(request, session));
+  }
+
+  /** Answers SENT: has the file verified, and the next one sent, or logs the build. */
+  sent(filename: string, session: string): Promise<ImportAnswer> {
+    return this.#queues.run(session, () => this.#sent(filename, session));
+  }
+
+  async #begin(request: ImportRequest, session: string): Promise<ImportAnswer> {
     const files = request.files.map(fileFromMessage);
     if (request.status && files.length === 0) {
       throw new PiwError('PIW_REFUSED', 'an import of a successful build needs at least one file');
@@ -157,8 +169,7 @@ export class Imports {
     return filenames;
   }
 
-  /** Answers SENT: has the file verified, and the next one sent, or logs the build. */
-  async sent(filename: string, session: string): Promise<ImportAnswer> {
+  async #sent(filename: string, session: string): Promise<ImportAnswer> {
     const importing = this.#sessions.get(session);
     const transfer = importing?.files.find(({ file }) => file.filename === filename);
     if (!importing || !transfer) {

@@ -2,7 +2,7 @@ import t from 'tap';
 import type { FarmClients } from '../../actors/mr-chase/farm-clients.js';
 import { Imports } from '../../actors/mr-chase/imports.js';
 import { systemClock } from '../../src/concurrency/clock.js';
-import { PiwError } from '../../src/errors.js';
+import { PiwError, hasCode } from '../../src/errors.js';
 import { createLog } from '../../src/log.js';
 import { fileToMessage } from '../../src/model/file-state.js';
 import { PLATFORM } from '../helpers/rows.js';
@@ -57,8 +57,16 @@ async function importWithLostAnswer(isLogged: boolean): Promise<{ verb: string; 
     files: [fileToMessage(file)],
   };
   await imports.begin(request, 'session');
-  const { verb } = await imports.sent(file.filename, 'session');
-  return { verb, logged };
+  // The importer repeats its request, whose answer was lost, too.
+  const [answer, repeated] = await Promise.allSettled([
+    imports.sent(file.filename, 'session'),
+    imports.sent(file.filename, 'session'),
+  ]);
+  if (answer.status === 'rejected') throw answer.reason;
+  // It begins again, and is told that all is published.
+  if (repeated.status !== 'rejected' || !hasCode(repeated.reason, 'PIW_UNKNOWN_TRANSFER'))
+    throw new Error('the import was still known');
+  return { verb: answer.value.verb, logged };
 }
 
 void t.test(
