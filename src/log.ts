@@ -11,8 +11,7 @@ import { PiwError, errorMessage } from './errors.js';
  *   {"time":"2026-11-30T16:07:32.512Z","level":"info","name":"slave-driver","event":"slave connected","slave":12,…}
  *
  * Lines go to standard error or to `--log-file`. systemd's journal, which has times itself, gets none, but each line's
- * priority at its beginning: <6> for this one. A line never contains a secret: the caller
- * redacts addresses.
+ * priority at its beginning: <6> for this one. A line never contains a secret: the caller redacts addresses.
  */
 /** `trace` is a line for each message that a task handles: `--debug TASK`. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warning', 'error'] as const;
@@ -99,7 +98,7 @@ export function createLog(
   return bind({});
 }
 
-/** Returns the line in logfmt, after the time (if that is wanted), the level and the name. Only an error says what to do about it. */
+/** Returns the line in logfmt, after the time (if wanted), the level and the name. Only an error comes with advice. */
 function formatText(record: LogRecord, wanted: { readonly time: boolean }): string {
   const { time, level, name, event, fields, error } = record;
   const { code, message, advice } = error === undefined ? {} : describeError(error);

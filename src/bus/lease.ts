@@ -37,7 +37,7 @@ interface AcquireOptions {
  * A lease determines which process leads a task: an entry in a NATS KV bucket that expires after LEASE_TTL_MS (see
  * LeaderLeaseBucket). Its states:
  *
- *   waiting   another process holds it; this one tries to create the entry every third of the TTL
+ *   waiting   another process holds it; this one looks every third of the TTL, and creates the entry if there is none
  *   held      we created the entry; we renew it by updating the revision that we know
  *   lost      another process has created the entry, or no renewal has succeeded for the TTL
  *   released  we removed the entry; the next process gets it at its next attempt

@@ -186,7 +186,7 @@ class FaultReport {
     return [
       ...more.map(([rule, count]) => `${rule}: ${formatCount(count - this.#limitPerRule)} more`),
       ...(unsettled > 0
-        ? [`${formatQuantity(unsettled, 'item')} could not be checked because of constant changes`]
+        ? [`${formatQuantity(unsettled, 'item')} could not be checked: the farm kept changing what they list`]
         : []),
       `Checked ${formatQuantity(projects, 'package')}, ${formatQuantity(units, 'item')}: ` +
         `${formatQuantity(this.faultCount, 'fault')}, ${formatQuantity(this.warningCount, 'warning')}.`,

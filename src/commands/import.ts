@@ -204,7 +204,7 @@ function refuseSameNames(paths: readonly string[]): void {
     );
 }
 
-/** Throws PIW_UNKNOWN_TARGET unless the ABI, or any if there is none given, is registered. */
+/** Throws PIW_UNKNOWN_TARGET if this ABI is not registered; if none is given, if no ABI is. */
 async function requireAbi(bus: Bus, abi: string | undefined): Promise<void> {
   const { targets } = await createOracleClient(bus).request('GETABIS', {});
   if (targets.some((target) => abi === undefined || target.abi === abi)) return;

@@ -21,7 +21,7 @@ export const masterFlags = {
     helpValue: 'TASK',
     multiple: true,
     multipleNonGreedy: true,
-    description: 'log debug messages of this task; can be repeated',
+    description: 'log each message that this task handles; can be repeated',
   }),
   'pypi-xmlrpc': Flags.string({
     helpValue: 'URL',

@@ -28,8 +28,8 @@ interface RolesRow extends SqlRow {
 }
 
 /**
- * Returns the state of a database, for the master's role `user`. Throws PIW_DATABASE_READ_ONLY, PIW_DATABASE_FOREIGN, PIW_DATABASE_NEWER,
- * PIW_DATABASE_RIGHTS if our role may not create or change the tables, and PIW_NO_ROLE if there is no role `user`.
+ * Returns the state of a database, for the master's role `user`. Throws PIW_DATABASE_READ_ONLY, PIW_DATABASE_FOREIGN,
+ * PIW_DATABASE_NEWER, PIW_DATABASE_RIGHTS if our role may not create or change the tables, and PIW_NO_ROLE if there is no role `user`.
  */
 export async function inspectDatabase(dsn: string, user: string): Promise<DatabaseInspection> {
   const db = await Database.open(dsn, 'initdb', { connections: 1 });

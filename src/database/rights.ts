@@ -1,7 +1,7 @@
 import type { Queryable, SqlRow } from './pool.js';
 
 /**
- * What a master's role may do with each table besides reading it, which is the least that works: it can't change the
+ * The rights of a master's role on each table besides reading it, as few as it can work with: it can't change the
  * version of the tables, and can't forget a published name. test/database/rights.test.ts compares this with the SQL of
  * the program. Triggers and functions run with the rights of whoever caused them, the two that create and drop
  * partitions excepted.

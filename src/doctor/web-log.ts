@@ -31,7 +31,7 @@ function logFindings({ systemRoot }: DoctorContext): readonly Finding[] {
             fix: `name ${log} in ExecStart of piw-logger.service, or set access_log in ${site} to the file that is named there`,
           },
         ];
-      // What another user can read is not known here.
+      // The files that another user can read are not known here.
       const obstacle = userInfo().username === user ? firstUnreadable(log, groups) : undefined;
       if (obstacle === undefined) return [];
       if (obstacle === 'missing')

@@ -95,7 +95,7 @@ void t.test('a removed version is built again, unless --skip says why not', asyn
   t.same([await versionsOf('builds'), await versionsOf('queue')], [['1.0', '2.0'], []]);
   const refusals = [
     [['remove', 'demo', '1.0'], 'piw: nothing was changed. Answer y at the terminal, or pass --yes.\n'],
-    // What there is to do is found out before the question.
+    // The command looks before it asks.
     [['remove', 'nothing', '--all-versions'], 'piw: there is no package nothing. Check the name.\n'],
     [['remove', 'demo', '9.9'], 'piw: there is no version 9.9 of demo. Check the version.\n'],
     [['remove', '-y', 'nothing', '1.0'], 'piw: there is no package nothing. Check the name.\n'],

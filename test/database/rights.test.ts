@@ -52,7 +52,7 @@ void t.test('the role of a master can do nothing else', async (t) => {
   const name = `r${randomBytes(6).toString('hex')}`;
   await db.query(`create role ${name} login password 'a'`);
   await db.query('revoke create on schema public from public');
-  // What an earlier version granted is taken away.
+  // The rights that an earlier version granted are taken away.
   await db.query(`grant all on all tables in schema public to ${name}`);
   await migrate(dsn, { user: name });
   const url = new URL(dsn);

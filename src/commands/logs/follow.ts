@@ -111,7 +111,7 @@ export class BuildFollower {
     this.#lease = lease;
     if (lines.length > 0 && first > this.#next)
       this.#options.say(
-        `${formatQuantity(first - this.#next, 'line')} of its output not shown here; its log will have all of them`,
+        `${formatQuantity(first - this.#next, 'line of its output is', 'lines of its output are')} not shown here; see its log when it has ended`,
       );
     for (const line of lines) this.#options.printLine(line);
     if (lines.length > 0) this.#next = first + lines.length;
